@@ -1,0 +1,259 @@
+#!/usr/bin/env -S uv run --script
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox[uv]>=2025.5.1"]
+# ///
+
+"""Everything a contributor or CI runs. `nox -s tests` is the session that matters; `nox -l` lists the others.
+
+Nox runs itself again in an environment made from the block above, so `pip install nox` is enough: uv, which makes
+a first run three times faster, comes with it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent.resolve()
+PACKAGES = ROOT / "packages"
+DIST = ROOT / "dist"
+# The distributions with code, dependencies first: which of ours each one needs.
+LIBRARIES: dict[str, list[str]] = {"necrostack-core": []}
+# What users install, and the third-party packages that it may bring.
+INSTALLED: dict[str, list[str]] = {
+    "necrostack-core": ["pydantic"],
+    "necrostack": ["pydantic"],
+    "necrostack[cli]": ["pydantic", "rich"],
+}
+ALL = [*LIBRARIES, "necrostack"]
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+CORE = nox.project.load_toml(PACKAGES / "necrostack-core" / "pyproject.toml")
+# The supported versions, from the core's classifiers, and the one that runs nox.
+SUPPORTED = nox.project.python_versions(CORE)
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+PYTHONS = [*SUPPORTED, *({HERE} - {*SUPPORTED})]
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def editable(*names: str) -> list[str]:
+    """`-e` for each, for ONE install call: only together do the exact pins resolve."""
+    return [arg for name in names for arg in ("-e", f"packages/{name}")]
+
+
+def typed(python: str) -> list[str]:
+    return [*(f"mypy-{python}({name})" for name in LIBRARIES), f"mypy_integration-{python}"]
+
+
+def measured(python: str) -> list[str]:
+    return [*(f"unit-{python}({name})" for name in LIBRARIES), f"integration-{python}"]
+
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+
+@nox.session(venv_backend="none", requires=[*typed(HERE), "coverage"])
+def tests(session: nox.Session) -> None:
+    """Run everything that must pass: mypy and unit tests of each package, integration tests, coverage."""
+
+
+@nox.session(venv_backend="none", default=False, requires=[s for p in PYTHONS for s in (*typed(p), *measured(p))])
+def matrix(session: nox.Session) -> None:
+    """Run the tests on every supported Python found here; the others are skipped."""
+
+
+def run_mypy(session: nox.Session, *targets: str) -> None:
+    # Its own cache: sessions differ in what is installed.
+    session.run("mypy", f"--cache-dir={session.virtualenv.location}/.mypy_cache", *targets)
+
+
+@nox.session(python=PYTHONS, default=False)
+@nox.parametrize("package", [*LIBRARIES], ids=[*LIBRARIES])
+def mypy(session: nox.Session, package: str) -> None:
+    """Type-check one package and its tests, with only its own dependencies installed."""
+    session.install(*group("test"), *editable(*LIBRARIES[package], package))
+    run_mypy(session, f"packages/{package}/src", f"packages/{package}/tests")
+
+
+@nox.session(python=PYTHONS, default=False)
+def mypy_integration(session: nox.Session) -> None:
+    """Type-check the integration tests, as a user of all packages sees them."""
+    session.install(*group("test"), *editable(*ALL))
+    run_mypy(session, "tests-integration")
+
+
+def run_pytest(session: nox.Session, label: str, *targets: str) -> None:
+    # Absolute, for the subprocesses that a test starts in another folder.
+    env = {"COVERAGE_FILE": str(ROOT / f".coverage.{label}-{session.python}")}
+    session.run("coverage", "erase", env=env)  # what a failed run left behind
+    # `-- -k name` selects nothing in most sessions: pytest's exit 5 is then no failure.
+    codes = [0, 5] if session.posargs else [0]
+    session.run("coverage", "run", "-m", "pytest", *targets, *session.posargs, env=env, success_codes=codes)
+
+
+@nox.session(python=PYTHONS, default=False)
+@nox.parametrize("package", [*LIBRARIES], ids=[*LIBRARIES])
+def unit(session: nox.Session, package: str) -> None:
+    """Run one package's tests and docstrings, with only its own dependencies installed."""
+    session.install(*group("test"), *editable(*LIBRARIES[package], package))
+    run_pytest(session, f"unit-{package}", f"packages/{package}/src", f"packages/{package}/tests")
+
+
+@nox.session(python=PYTHONS, default=False)
+def integration(session: nox.Session) -> None:
+    """Run all packages together: the examples, the code in the docs, the command line."""
+    session.install(*group("test"), *editable(*ALL))
+    run_pytest(session, "integration", "tests-integration")
+
+
+@nox.session(python=HERE, default=False, requires=measured(HERE))
+def coverage(session: nox.Session) -> None:
+    """Combine and report what `unit` and `integration` covered on this Python."""
+    session.install("coverage[toml]>=7.10")
+    session.run("coverage", "combine", *(str(p) for p in sorted(ROOT.glob(f".coverage.*-{HERE}.*"))))
+    session.run("coverage", "report")
+
+
+@nox.session(python=SUPPORTED[0], default=False, venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run all tests with the lowest direct dependencies that we declare, on the lowest Python."""
+    session.install("--resolution=lowest-direct", *group("test"), *editable(*ALL))
+    session.run("uv", "pip", "list", external=True)
+    session.run("pytest", *session.posargs)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+@nox.session(python=HERE, default=False)
+def lint(session: nox.Session) -> None:
+    """Check style, spelling, the layers, workflows, metadata and the one version."""
+    session.install(*group("lint"), *editable(*ALL))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+    session.run("typos")
+    session.run("validate-pyproject", *(f"packages/{name}/pyproject.toml" for name in ALL))
+    session.run("zizmor", "--offline", "--no-progress", ".github")
+    workflows = sorted(str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+    check_versions(session)
+
+
+@nox.session(python=HERE, default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install(*group("docs"), *editable(*ALL))
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(python=HERE, default=False)
+def bench(session: nox.Session) -> None:
+    """Measure us beside the peers; see benchmarks/ for what may follow `--`."""
+    session.install(*group("bench"), *editable(*ALL))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+# --- distributions ----------------------------------------------------------------------------------------------------
+
+
+@nox.session(python=HERE, default=False)
+def build(session: nox.Session) -> None:
+    """Build every sdist, each wheel FROM its sdist, then install and try them without the source tree."""
+    session.install(*group("build"))
+    shutil.rmtree(DIST, ignore_errors=True)
+    for name in ALL:
+        session.run("python", "-m", "build", "--installer=uv", "--outdir", str(DIST), f"packages/{name}")
+    files = sorted(DIST.iterdir())
+    session.run("twine", "check", "--strict", *map(str, files))
+    # The meta-package's wheel is empty on purpose.
+    session.run("check-wheel-contents", *(str(f) for f in files if f.suffix == ".whl" and not f.match("necrostack-*")))
+    for requirement in INSTALLED:
+        session.notify(f"smoke-{HERE}({requirement})")
+
+
+@nox.session(python=HERE, default=False, reuse_venv=False)
+@nox.parametrize("requirement", [*INSTALLED], ids=[*INSTALLED])
+def smoke(session: nox.Session, requirement: str) -> None:
+    """Install one requirement from dist/ alone and use it, away from the source tree."""
+    one = versions()["necrostack-core"]
+    session.install(*INSTALLED[requirement])
+    # --no-index: dist/ must answer, so nothing of ours comes from an index, and a dependency beyond
+    # what is expected fails the install.
+    session.install("--no-index", f"--find-links={DIST}", f"{requirement}=={one}")
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-I", str(ROOT / "tests-integration" / "smoke.py"), requirement, one)
+        session.run("necrostack", "version")
+
+
+# --- one version for every distribution -------------------------------------------------------------------------------
+
+VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
+PIN = re.compile(r'"(necrostack(?:-[a-z]+)?)==([^"]+)"')
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for path in sorted(PACKAGES.glob("*/pyproject.toml")):
+        match = VERSION.search(path.read_text(encoding="utf-8"))
+        found[path.parent.name] = match[1] if match else "no static version"
+    return found
+
+
+def check_versions(session: nox.Session, expected: str | None = None) -> None:
+    """Each version, and each pin on a sibling, is the same; each LICENSE is the root's."""
+    expected = expected or versions()["necrostack-core"]
+    problems = [f"packages/{name}: version {v}, not {expected}" for name, v in versions().items() if v != expected]
+    for path in sorted(PACKAGES.glob("*/pyproject.toml")):
+        pins = PIN.findall(path.read_text(encoding="utf-8"))
+        problems += [f"{path.relative_to(ROOT)}: pins {name}=={v}, not {expected}" for name, v in pins if v != expected]
+        if (path.parent / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
+            problems.append(f"{path.parent.relative_to(ROOT)}/LICENSE differs from the root's")
+    if problems:
+        session.error("\n".join(problems))
+    session.log(f"{len(versions())} distributions at {expected}")
+
+
+def check_changelog(session: nox.Session, released: str) -> None:
+    """What is released has its chapter, and no change waits outside it."""
+    if f"\n## {released} (" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
+        session.error(f"CHANGELOG.md has no '## {released} (date)': run `towncrier build --version {released}`")
+    if waiting := sorted(path.name for path in (ROOT / "changelog.d").glob("*.*.md")):
+        session.error(f"changelog.d still holds {', '.join(waiting)}: run `towncrier build --version {released}`")
+
+
+@nox.session(venv_backend="none", default=False)
+def version(session: nox.Session) -> None:
+    """Check the one version, set it (`-- X`), or check that X may be released (`-- --expect X`)."""
+    match session.posargs:
+        case []:
+            check_versions(session)
+        case ["--expect", expected]:
+            check_versions(session, expected)
+            check_changelog(session, expected)
+        case [new] if not new.startswith("-"):
+            for path in PACKAGES.glob("*/pyproject.toml"):
+                text = VERSION.sub(f'version = "{new}"', path.read_text(encoding="utf-8"))
+                path.write_text(PIN.sub(rf'"\1=={new}"', text), encoding="utf-8")
+            check_versions(session, new)
+        case _:
+            session.error("usage: nox -s version [-- X | -- --expect X]")
+
+
+if __name__ == "__main__":
+    nox.main()
