@@ -90,9 +90,9 @@ def mypy(session: nox.Session, package: str) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def mypy_integration(session: nox.Session) -> None:
-    """Type-check the integration tests, as a user of all packages sees them."""
-    session.install(*group("test"), *editable(*ALL))
-    run_mypy(session, "tests-integration")
+    """Type-check what uses all packages: the integration tests, the examples, the benchmarks."""
+    session.install(*group("test"), *group("bench"), *editable(*ALL))
+    run_mypy(session, "tests-integration", "examples", "benchmarks")
 
 
 def run_pytest(session: nox.Session, label: str, *targets: str) -> None:
@@ -119,7 +119,7 @@ def integration(session: nox.Session) -> None:
     run_pytest(session, "integration", "tests-integration")
 
 
-@nox.session(python=HERE, default=False, requires=measured(HERE))
+@nox.session(default=False, requires=measured(HERE))
 def coverage(session: nox.Session) -> None:
     """Combine and report what `unit` and `integration` covered on this Python."""
     session.install("coverage[toml]>=7.10")
@@ -138,7 +138,7 @@ def minimums(session: nox.Session) -> None:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-@nox.session(python=HERE, default=False)
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style, spelling, the layers, workflows, metadata and the one version."""
     session.install(*group("lint"), *editable(*ALL))
@@ -155,14 +155,14 @@ def lint(session: nox.Session) -> None:
     check_versions(session)
 
 
-@nox.session(python=HERE, default=False)
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(*group("docs"), *editable(*ALL))
     session.run("sphinx-build", "-n", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
 
 
-@nox.session(python=HERE, default=False)
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure us beside the peers; see benchmarks/ for what may follow `--`."""
     session.install(*group("bench"), *editable(*ALL))
@@ -172,7 +172,7 @@ def bench(session: nox.Session) -> None:
 # --- distributions ----------------------------------------------------------------------------------------------------
 
 
-@nox.session(python=HERE, default=False)
+@nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build every sdist, each wheel FROM its sdist, then install and try them without the source tree."""
     session.install(*group("build"))
@@ -184,10 +184,10 @@ def build(session: nox.Session) -> None:
     # The meta-package's wheel is empty on purpose.
     session.run("check-wheel-contents", *(str(f) for f in files if f.suffix == ".whl" and not f.match("necrostack-*")))
     for requirement in INSTALLED:
-        session.notify(f"smoke-{HERE}({requirement})")
+        session.notify(f"smoke({requirement})")
 
 
-@nox.session(python=HERE, default=False, reuse_venv=False)
+@nox.session(default=False, reuse_venv=False)
 @nox.parametrize("requirement", [*INSTALLED], ids=[*INSTALLED])
 def smoke(session: nox.Session, requirement: str) -> None:
     """Install one requirement from dist/ alone and use it, away from the source tree."""
