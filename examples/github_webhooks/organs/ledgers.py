@@ -1,0 +1,72 @@
+"""Second row: each ledger knows which figures of the report a fact changes."""
+
+from examples.github_webhooks.facts import (
+    AlertOpened,
+    AlertResolved,
+    CodePushed,
+    IssueChanged,
+    PullRequestChanged,
+    ReleaseChanged,
+    ReviewGiven,
+    TeamPaged,
+    WorkflowConcluded,
+)
+from examples.github_webhooks.tally import Tallied, tallied
+from necrostack import Organ
+
+
+class CodeLedger(Organ[CodePushed | ReleaseChanged]):
+    listens_to = [CodePushed, ReleaseChanged]
+
+    def handle(self, event: CodePushed | ReleaseChanged) -> list[Tallied]:
+        repository = event.payload.repository
+        if isinstance(event, ReleaseChanged):
+            return [tallied(repository, "releases", event.payload.action)]
+        counted = [
+            tallied(repository, "code", "pushes"),
+            tallied(repository, "code", "commits", event.payload.commits),
+        ]
+        if event.payload.deleted:
+            counted.append(tallied(repository, "code", "deleted refs"))
+        return counted
+
+
+class WorkLedger(Organ[IssueChanged | PullRequestChanged | ReviewGiven]):
+    """Counts what is done to issues and pull requests, and remembers which of them are open."""
+
+    listens_to = [IssueChanged, PullRequestChanged, ReviewGiven]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: set[tuple[str, str, int]] = set()
+
+    def handle(self, event: IssueChanged | PullRequestChanged | ReviewGiven) -> list[Tallied]:
+        repository = event.payload.repository
+        if isinstance(event, ReviewGiven):
+            return [tallied(repository, "reviews", event.payload.verdict)]
+        section = "issues" if isinstance(event, IssueChanged) else "pull requests"
+        counted = [tallied(repository, section, event.payload.action)]
+        thing = (repository, section, event.payload.number)
+        if event.payload.open and thing not in self._open:
+            self._open.add(thing)
+            counted.append(tallied(repository, section, "open now"))
+        elif not event.payload.open and thing in self._open:
+            self._open.remove(thing)
+            counted.append(tallied(repository, section, "open now", -1))
+        return counted
+
+
+class HealthLedger(Organ[WorkflowConcluded | AlertOpened | AlertResolved | TeamPaged]):
+    listens_to = [WorkflowConcluded, AlertOpened, AlertResolved, TeamPaged]
+
+    def handle(self, event: WorkflowConcluded | AlertOpened | AlertResolved | TeamPaged) -> Tallied:
+        repository = event.payload.repository
+        match event:
+            case WorkflowConcluded(payload=workflow):
+                return tallied(repository, "workflows", workflow.conclusion)
+            case AlertOpened(payload=alert):
+                return tallied(repository, "alerts", f"{alert.severity} opened")
+            case AlertResolved(payload=alert):
+                return tallied(repository, "alerts", f"{alert.severity} resolved")
+            case TeamPaged():
+                return tallied(repository, "alerts", "paged")
