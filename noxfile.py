@@ -7,8 +7,8 @@
 
 """Everything a contributor or CI runs. `nox -s tests` is the session that matters; `nox -l` lists the others.
 
-Nox runs itself again in an environment made from the block above, so `pip install nox` is enough: uv, which makes
-a first run three times faster, comes with it.
+Nox runs itself again in an environment made from the block above, so `pip install nox` is enough: uv, which
+makes a first run three times faster, comes with it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measured(python: str) -> list[str]:
     return [*(f"unit-{python}({name})" for name in LIBRARIES), f"integration-{python}"]
 
 
-# --- tests ------------------------------------------------------------------------------------------------------------
+# --- tests --------------------------------------------------------------------------------------------------
 
 
 @nox.session(venv_backend="none", requires=[*typed(HERE), "coverage"])
@@ -70,7 +70,9 @@ def tests(session: nox.Session) -> None:
     """Run everything that must pass: mypy and unit tests of each package, integration tests, coverage."""
 
 
-@nox.session(venv_backend="none", default=False, requires=[s for p in PYTHONS for s in (*typed(p), *measured(p))])
+@nox.session(
+    venv_backend="none", default=False, requires=[s for p in PYTHONS for s in typed(p) + measured(p)]
+)
 def matrix(session: nox.Session) -> None:
     """Run the tests on every supported Python found here; the others are skipped."""
 
@@ -135,7 +137,7 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-# --- checks -----------------------------------------------------------------------------------------------------------
+# --- checks -------------------------------------------------------------------------------------------------
 
 
 @nox.session(default=False)
@@ -169,7 +171,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
-# --- distributions ----------------------------------------------------------------------------------------------------
+# --- distributions ------------------------------------------------------------------------------------------
 
 
 @nox.session(default=False)
@@ -182,7 +184,8 @@ def build(session: nox.Session) -> None:
     files = sorted(DIST.iterdir())
     session.run("twine", "check", "--strict", *map(str, files))
     # The meta-package's wheel is empty on purpose.
-    session.run("check-wheel-contents", *(str(f) for f in files if f.suffix == ".whl" and not f.match("necrostack-*")))
+    libraries = [str(file) for file in files if file.match("*.whl") and not file.match("necrostack-*")]
+    session.run("check-wheel-contents", *libraries)
     for requirement in INSTALLED:
         session.notify(f"smoke({requirement})")
 
@@ -201,7 +204,7 @@ def smoke(session: nox.Session, requirement: str) -> None:
         session.run("necrostack", "version")
 
 
-# --- one version for every distribution -------------------------------------------------------------------------------
+# --- one version for every distribution ---------------------------------------------------------------------
 
 VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
 PIN = re.compile(r'"(necrostack(?:-[a-z]+)?)==([^"]+)"')
@@ -218,23 +221,32 @@ def versions() -> dict[str, str]:
 def check_versions(session: nox.Session, expected: str | None = None) -> None:
     """Each version, and each pin on a sibling, is the same; each LICENSE is the root's."""
     expected = expected or versions()["necrostack-core"]
-    problems = [f"packages/{name}: version {v}, not {expected}" for name, v in versions().items() if v != expected]
-    for path in sorted(PACKAGES.glob("*/pyproject.toml")):
-        pins = PIN.findall(path.read_text(encoding="utf-8"))
-        problems += [f"{path.relative_to(ROOT)}: pins {name}=={v}, not {expected}" for name, v in pins if v != expected]
-        if (path.parent / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
-            problems.append(f"{path.parent.relative_to(ROOT)}/LICENSE differs from the root's")
+    found = versions()
+    problems = [
+        f"packages/{name}: version {its}, not {expected}" for name, its in found.items() if its != expected
+    ]
+    for name in found:
+        pins = PIN.findall((PACKAGES / name / "pyproject.toml").read_text(encoding="utf-8"))
+        problems += [
+            f"packages/{name}: pins {other}=={its}, not {expected}" for other, its in pins if its != expected
+        ]
+        if (PACKAGES / name / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
+            problems.append(f"packages/{name}/LICENSE differs from the root's")
     if problems:
         session.error("\n".join(problems))
-    session.log(f"{len(versions())} distributions at {expected}")
+    session.log(f"{len(found)} distributions at {expected}")
 
 
 def check_changelog(session: nox.Session, released: str) -> None:
     """What is released has its chapter, and no change waits outside it."""
     if f"\n## {released} (" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
-        session.error(f"CHANGELOG.md has no '## {released} (date)': run `towncrier build --version {released}`")
+        session.error(
+            f"CHANGELOG.md has no '## {released} (date)': run `towncrier build --version {released}`"
+        )
     if waiting := sorted(path.name for path in (ROOT / "changelog.d").glob("*.*.md")):
-        session.error(f"changelog.d still holds {', '.join(waiting)}: run `towncrier build --version {released}`")
+        session.error(
+            f"changelog.d still holds {', '.join(waiting)}: run `towncrier build --version {released}`"
+        )
 
 
 @nox.session(venv_backend="none", default=False)

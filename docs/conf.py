@@ -31,6 +31,8 @@ html_theme = "furo"
 html_title = f"NecroStack {release}"
 html_copy_source = False
 
+# A chapter may be empty while it is being written.
+suppress_warnings = ["toc.empty_glob"]
 # Python's and pydantic's own names have no page here, and no inventory is fetched.
 nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*")]
 
@@ -50,8 +52,9 @@ def resolve_to_public(
         for start, name in enumerate(parts):
             if name in importlib.import_module(package).__all__:
                 public = ".".join([package, *parts[start:]])
-                python = env.domains.python_domain
-                return python.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], public, node, contnode)
+                return env.domains.python_domain.resolve_xref(
+                    env, node["refdoc"], app.builder, node["reftype"], public, node, contnode
+                )
     return None
 
 

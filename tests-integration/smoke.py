@@ -39,7 +39,9 @@ class Memory(Organ[Heard]):
 
 
 def main(requirement: str, version: str) -> None:
-    assert Path(necrostack.__file__).is_relative_to(sys.prefix), f"not the installed one: {necrostack.__file__}"
+    assert Path(necrostack.__file__).is_relative_to(sys.prefix), (
+        f"not the installed one: {necrostack.__file__}"
+    )
     assert necrostack.__version__ == version
     installed = {dist.name for dist in importlib.metadata.distributions()}
     for name in {"necrostack-core", requirement.partition("[")[0]}:
