@@ -57,7 +57,7 @@ def events(kinds: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for kind in kinds
         for index, payload in enumerate(kind["examples"])
     ]
-    return sorted(found, key=lambda event: event["timestamp"])
+    return sorted(found, key=lambda event: (event["timestamp"], event["event_type"]))
 
 
 def member_of(tarball: Path) -> bytes:
