@@ -46,6 +46,11 @@ def main(requirement: str, version: str) -> None:
     installed = {dist.name for dist in importlib.metadata.distributions()}
     for name in {"necrostack-core", requirement.partition("[")[0]}:
         assert importlib.metadata.version(name) == version, name
+    if "necrostack" in installed:
+        meta = importlib.metadata.files("necrostack") or []
+        assert {path.parts[0] for path in meta} == {f"necrostack-{version}.dist-info"}, (
+            "the meta-package has code"
+        )
     assert ("rich" in installed) == ("[cli]" in requirement)
     assert importlib.util.find_spec("redis") is None
 
