@@ -31,8 +31,6 @@ html_theme = "furo"
 html_title = f"NecroStack {release}"
 html_copy_source = False
 
-# A chapter may be empty while it is being written.
-suppress_warnings = ["toc.empty_glob"]
 # Python's and pydantic's own names have no page here, and no inventory is fetched.
 nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*")]
 
