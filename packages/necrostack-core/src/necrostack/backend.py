@@ -1,0 +1,276 @@
+"""The contract of a backend: where events are kept between being emitted and being settled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from necrostack.clock import SYSTEM_CLOCK, Clock
+from necrostack.delivery import DeadLetter, Delivery, Settlement
+from necrostack.event import MAX_EVENT_SIZE, Event
+
+
+class Backend(ABC):
+    """Keeps events, hands them over as deliveries, and settles each delivery once, atomically.
+
+    `settle` is the heart: a delivery ends by exactly one settlement. Of two that try, one gets True and the other False.
+    `necrostack.testing` ships the suite that says whether a backend keeps this contract.
+
+    Attributes:
+        max_event_size: How many bytes of JSON a payload may have.
+        clock: Where the backend's time comes from.
+    """
+
+    max_event_size: int = MAX_EVENT_SIZE
+    clock: Clock = SYSTEM_CLOCK
+
+    @property
+    @abstractmethod
+    def admin(self) -> Admin:
+        """The interface for looking at what is kept, and for repairing it."""
+
+    @abstractmethod
+    async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
+        """Keep events, all or none; they are kept when this returns.
+
+        The identical call may be made again after an error, within a window: its events are then kept once. Copies of
+        an event inside one call are kept as they are.
+
+        Args:
+            events: What to keep, in order.
+            delay: Seconds until they are delivered, never earlier.
+
+        Raises:
+            EventError: One of them is not what its event type says, or too large.
+            BackendFull: There is no room for all of them.
+            BackendClosed: The backend was closed.
+            BackendUnavailable: It is out of reach.
+        """
+
+    @abstractmethod
+    async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        """Hand over deliveries, oldest first, and bring up what is due or was left by the dead.
+
+        A cancelled pull loses nothing.
+
+        Args:
+            limit: How many at the most.
+            timeout: Seconds to wait when there is nothing; 0 only looks.
+
+        Returns:
+            At most `limit` deliveries; empty when there was nothing.
+        """
+
+    @abstractmethod
+    async def settle(self, *settlements: Settlement) -> Sequence[bool]:
+        """End deliveries, each in one atomic step: acknowledge it, and keep what it emitted, its retries, its dead letters.
+
+        This is never refused because the backend is full. It may be called again after an error.
+
+        Returns:
+            For each settlement, in order, whether it was accepted. False: the delivery was settled before or is no
+            longer ours, and nothing was done.
+
+        Raises:
+            EventError: An emitted event is not what its type says, or too large; none of the settlements was done.
+        """
+
+    @abstractmethod
+    async def release(self, *deliveries: Delivery) -> None:
+        """Hand back deliveries that were not started: others may pull them at once, with the attempt unchanged."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of connections and whatever is kept only here. May be called again."""
+
+    async def ack(self, delivery: Delivery) -> bool:
+        """End a delivery of which nothing came. See `settle`."""
+        return (await self.settle(Settlement(delivery)))[0]
+
+    async def join(self, topology: str) -> Collection[str]:
+        """Tell the group which topology this worker runs.
+
+        Returns:
+            What other workers of the group run, where it differs. A backend that cannot know returns nothing.
+        """
+        return ()
+
+    async def leave(self, topology: str) -> None:
+        """Take back what `join` told."""
+        return
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendStats:
+    """How much a backend holds, at one instant.
+
+    Attributes:
+        queued: Events that can be pulled now.
+        pending: Deliveries pulled and not settled, by any worker of the group.
+        scheduled: Events due later: retries and delayed ones.
+        dead: Dead letters that wait.
+        consumers: Workers that have pulled and are alive.
+        oldest_pending: Seconds since the oldest pending delivery was pulled; None without one.
+        history: Events kept for replay.
+    """
+
+    queued: int = 0
+    pending: int = 0
+    scheduled: int = 0
+    dead: int = 0
+    consumers: int = 0
+    oldest_pending: float | None = None
+    history: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, pending or scheduled."""
+        return not (self.queued or self.pending or self.scheduled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDelivery:
+    """A delivery that was pulled and is not settled.
+
+    Attributes:
+        event: What was delivered.
+        attempt: Which attempt it is.
+        organs: The Organs it is for; None for all that listen.
+        consumer: Who pulled it.
+        idle: Seconds since it was pulled.
+    """
+
+    event: Event
+    attempt: int
+    organs: tuple[str, ...] | None
+    consumer: str
+    idle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """One worker that pulls.
+
+    Attributes:
+        name: What the backend calls it.
+        pending: How many deliveries it holds.
+        idle: Seconds since it was last heard of.
+    """
+
+    name: str
+    pending: int
+    idle: float
+
+
+class Admin(ABC):
+    """Looks at what a backend keeps, and repairs it. What the command line can do, this does."""
+
+    @abstractmethod
+    async def stats(self) -> BackendStats:
+        """Count what is kept, all at one instant."""
+
+    @abstractmethod
+    def dead_letters(
+        self,
+        event_type: str | None = None,
+        organ: str | None = None,
+        error: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        redriven: bool = False,
+    ) -> AsyncIterator[DeadLetter]:
+        """Go through the dead letters, oldest first, without a limit.
+
+        Args:
+            event_type: Only events of this type.
+            organ: Only what this Organ gave up.
+            error: Only this `error_type`, or errors whose text holds this.
+            since: Only what was given up at this time or later.
+            until: Only what was given up before this time.
+            redriven: Those that were redriven, instead of those that wait.
+        """
+
+    @abstractmethod
+    async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
+        """Deliver dead letters again, each at most once, to the Organ that failed, as a first attempt with 0 hops.
+
+        Args:
+            ids: Which letters.
+            payload: What the event's payload is to be instead. The event keeps its id and lineage. One letter only.
+
+        Returns:
+            How many really went again; a letter that is unknown, redriven, discarded or unreadable does not.
+
+        Raises:
+            EventError: The new payload is not what the event type says; nothing was changed.
+        """
+
+    @abstractmethod
+    async def discard(self, *ids: str) -> int:
+        """Forget dead letters. Returns how many there were to forget."""
+
+    @abstractmethod
+    def history(
+        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+    ) -> AsyncIterator[Event]:
+        """Go through the events that are kept, oldest first.
+
+        Args:
+            since: Only what was kept at this time or later.
+            until: Only what was kept before this time.
+            event_type: Only events of this type.
+        """
+
+    @abstractmethod
+    async def replay(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        organs: Sequence[str] | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Deliver history again, with the same ids.
+
+        Args:
+            since: See `history`.
+            until: See `history`.
+            event_type: See `history`.
+            organs: Only to these Organs; None for all that listen.
+            rate: How many events a second at the most.
+            dry_run: Only count.
+
+        Returns:
+            How many events go again, or would.
+        """
+
+    @abstractmethod
+    def pending(self) -> AsyncIterator[PendingDelivery]:
+        """Go through the deliveries that are pulled and not settled, oldest first."""
+
+    @abstractmethod
+    async def consumers(self) -> Sequence[Consumer]:
+        """List the workers that pull."""
+
+    @abstractmethod
+    async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
+        """Forget history: all but the newest `max_length` events, and what was kept before a time.
+
+        Returns:
+            How many events were forgotten.
+        """

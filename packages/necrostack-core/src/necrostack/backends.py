@@ -1,0 +1,70 @@
+"""Backends by URL: `memory://` is here, others are found through the entry points of installed distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
+
+from necrostack.backend import Backend
+from necrostack.errors import ConfigurationError
+from necrostack.memory import InMemoryBackend
+
+GROUP = "necrostack.backends"
+"""The entry-point group: one entry for each URL scheme, naming what makes a Backend of a URL."""
+
+_BROUGHT_BY: Mapping[str, str] = dict.fromkeys(
+    ("redis", "rediss", "redis+unix", "redis+cluster", "redis+sentinel"), "necrostack[redis]"
+)
+
+
+def open_backend(url: str) -> Backend:
+    """Make the backend that a URL names. Connections are opened when they are needed.
+
+    Args:
+        url: Such as `memory://`, `memory://?max_size=1000&history=100`, or `redis://localhost:6379/0`.
+
+    Raises:
+        ConfigurationError: No installed distribution knows the scheme, or a setting in the query is wrong. The message
+            never shows the URL itself, which may hold a password.
+
+    >>> type(open_backend("memory://?history=10")).__name__
+    'InMemoryBackend'
+    """
+    scheme = urlsplit(url).scheme.lower()
+    if scheme == "memory":
+        return _in_memory(url)
+    return _maker(scheme)(url)
+
+
+def _maker(scheme: str) -> Callable[[str], Backend]:
+    # Imported here: reading the metadata of what is installed costs 30 ms that `import necrostack` need not pay.
+    from importlib.metadata import entry_points
+
+    found = {entry.value: entry for entry in entry_points(group=GROUP) if entry.name == scheme}
+    if len(found) > 1:
+        msg = f"two distributions bring a backend for {scheme}:// ({', '.join(sorted(found))}); uninstall one of them"
+        raise ConfigurationError(msg)
+    if found:
+        (entry,) = found.values()
+        return cast("Callable[[str], Backend]", entry.load())
+    if scheme in _BROUGHT_BY:
+        msg = f"no backend for {scheme}:// is installed; pip install '{_BROUGHT_BY[scheme]}'"
+        raise ConfigurationError(msg)
+    known = sorted({"memory", *(entry.name for entry in entry_points(group=GROUP))})
+    what = f"{scheme}://" if scheme else "a URL without a scheme"
+    msg = f"no backend for {what}; installed are {', '.join(f'{name}://' for name in known)}"
+    raise ConfigurationError(msg)
+
+
+def _in_memory(url: str) -> InMemoryBackend:
+    settings: dict[str, int] = {}
+    for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if name not in ("max_size", "history", "max_event_size"):
+            msg = f"memory:// has no setting {name!r}; there are max_size, history and max_event_size"
+            raise ConfigurationError(msg)
+        if not value.isdecimal():
+            msg = f"memory://?{name}={value} must be a whole number"
+            raise ConfigurationError(msg)
+        settings[name] = int(value)
+    return InMemoryBackend(**settings)  # type: ignore[arg-type]  # every setting is an int, and checked by name

@@ -1,0 +1,161 @@
+"""Group commit: steps that are done are settled together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from necrostack.backend import Backend
+from necrostack.delivery import Settlement
+from necrostack.errors import EventError, HandlerResultError
+from necrostack.event import admit
+from necrostack.inspection import OrganSpec
+from necrostack.instrumentation import Instrumentation
+from necrostack.log import logger
+from necrostack.patience import Patience
+from necrostack.step import Step, StepTaker
+from necrostack.tally import Tally
+
+MAX_STEPS = 100
+"""How many steps are settled in one call."""
+
+MAX_WAIT = 0.002
+"""Seconds that a finished step waits for company."""
+
+
+class CommitObserver(Protocol):
+    """Whom a Committer tells."""
+
+    def settled(self, step: Step, *, accepted: bool) -> None:
+        """A step was settled, or turned out not to be ours any more."""
+
+    def failed(self, error: BaseException) -> None:
+        """A commit in the background failed for good."""
+
+
+class Committer:
+    """Collects finished steps and settles them: when many wait, when one has waited long, and on request.
+
+    A step stays here until its settlement was answered, so that a commit that was cut short is made again; a
+    settlement that is made twice is accepted once.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        taker: StepTaker,
+        specs: Mapping[str, OrganSpec],
+        patience: Patience,
+        tally: Tally,
+        observer: CommitObserver,
+        instrumentation: Instrumentation | None = None,
+    ) -> None:
+        self._backend = backend
+        self._taker = taker
+        self._specs = specs
+        self._patience = patience
+        self._tally = tally
+        self._observer = observer
+        self._instrumentation = instrumentation
+        self._waiting: list[Step] = []
+        self._oldest = 0.0
+        self._committing = asyncio.Lock()
+        # One timer at a time looks after what waits while a handler is suspended.
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_background: asyncio.Task[None] | None = None
+
+    def add(self, step: Step) -> None:
+        """Take over a step that is done."""
+        if not self._waiting:
+            self._oldest = time.monotonic()
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(MAX_WAIT, self._time_is_up)
+        self._waiting.append(step)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to commit. Says so, too, when no timer could fire because no handler suspends."""
+        waiting = len(self._waiting)
+        return waiting >= MAX_STEPS or (waiting > 0 and time.monotonic() - self._oldest >= MAX_WAIT)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a step waits to be committed."""
+        return bool(self._waiting)
+
+    async def commit(self) -> bool:
+        """Settle all steps that wait, oldest first; return whether there were any."""
+        if not self._waiting:
+            return False
+        async with self._committing:
+            while self._waiting:
+                steps = self._waiting[:MAX_STEPS]
+                settlements = [step.settlement() for step in steps]
+                try:
+                    accepted = await self._patience.through(lambda: self._backend.settle(*settlements))  # noqa: B023
+                except EventError:
+                    if not any([self._without_misfits(step) for step in steps]):
+                        raise
+                    continue
+                del self._waiting[: len(steps)]
+                self._count(steps, settlements, accepted)
+        return True
+
+    def close(self) -> None:
+        """Start nothing more in the background."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self._waiting and not self._committing.locked():
+            self._in_background = asyncio.create_task(self._commit_in_background())
+
+    async def _commit_in_background(self) -> None:
+        try:
+            await self.commit()
+        except Exception as error:  # noqa: BLE001 -- handed on to the run, which raises it
+            self._observer.failed(error)
+
+    def _without_misfits(self, step: Step) -> bool:
+        """Make the emission of what cannot be kept the failure of the Organ that emitted it."""
+        misfits: dict[str, EventError] = {}
+        for event, organ in zip(step.emitted, step.emitters, strict=True):
+            try:
+                admit(event, self._backend.max_event_size)
+            except EventError as misfit:
+                misfits.setdefault(organ, misfit)
+        kept = [(a, b) for a, b in zip(step.emitted, step.emitters, strict=True) if b not in misfits]
+        step.emitted = [event for event, _ in kept]
+        step.emitters = [organ for _, organ in kept]
+        for organ, reason in misfits.items():
+            self._tally.failed += 1
+            self._tally.organs[organ].failed += 1
+            self._taker.fail(step, self._specs[organ], HandlerResultError(str(reason)))
+        return bool(misfits)
+
+    def _count(self, steps: Sequence[Step], settlements: Sequence[Settlement], accepted: Sequence[bool]) -> None:
+        tally = self._tally
+        for step, ours in zip(steps, accepted, strict=True):
+            self._observer.settled(step, accepted=ours)
+            if not ours:
+                tally.lost += 1
+                logger.warning("settlement_lost", extra={"event_id": str(step.delivery.event.id)})
+                continue
+            tally.emitted += len(step.emitted)
+            tally.retried += len(step.retries)
+            tally.dead_lettered += len(step.dead)
+            for name in step.emitters:
+                tally.organs[name].emitted += 1
+            for retry in step.retries:
+                tally.organs[retry.organ].retried += 1
+            for failure in step.dead:
+                if failure.organ in tally.organs:
+                    tally.organs[failure.organ].dead_lettered += 1
+        if self._instrumentation is not None:
+            try:
+                self._instrumentation.settled(settlements, accepted)
+            except Exception:
+                logger.exception("instrumentation_failed", extra={"hook": "settled"})

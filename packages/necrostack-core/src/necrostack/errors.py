@@ -1,0 +1,126 @@
+"""Every error NecroStack raises by itself.
+
+    NecroStackError
+    ├── EventError (ValueError)          an event that is not what its type says, or cannot be read or written
+    │   └── EventTooLarge                more bytes than the backend takes
+    ├── EventTypeError (TypeError)       an event class declared wrongly
+    ├── OrganError (TypeError, ValueError)   an Organ declared wrongly
+    ├── HandlerResultError (TypeError)   a handler returned what no handler may return
+    ├── ConfigurationError (ValueError)  a Spine, policy or backend made with a wrong setting
+    ├── MaxStepsExceeded (RuntimeError)  a run handled as many deliveries as it may, and more came
+    ├── BackendError (RuntimeError)
+    │   ├── BackendFull                  new events are refused until some are handled
+    │   ├── BackendClosed                used after `aclose()`
+    │   └── BackendUnavailable           out of reach for now; a Spine waits this out
+    ├── RetryLater                       raised by a handler: again, after a delay
+    └── GiveUp                           raised by a handler: never again, keep it as a dead letter
+
+What pydantic finds wrong with a constructor's arguments stays a `pydantic.ValidationError`, and what a handler raises
+is never wrapped.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from necrostack.report import RunReport
+
+
+class NecroStackError(Exception):
+    """The root of all errors of NecroStack."""
+
+
+class EventError(NecroStackError, ValueError):
+    """An event is not what its event type says, or cannot be read from or written to bytes."""
+
+
+class EventTooLarge(EventError):
+    """An event's payload needs more bytes than the backend takes."""
+
+
+class EventTypeError(NecroStackError, TypeError):
+    """An event class is declared in a way that cannot work."""
+
+
+# Both bases: a bare string where a list belongs is a wrong type, a blank event type is a wrong value.
+class OrganError(NecroStackError, TypeError, ValueError):
+    """An Organ is declared in a way that cannot work."""
+
+
+class HandlerResultError(NecroStackError, TypeError):
+    """A handler returned something else than nothing, an Event or a sequence of Events."""
+
+
+class ConfigurationError(NecroStackError, ValueError):
+    """A setting is out of its range."""
+
+
+class MaxStepsExceeded(NecroStackError, RuntimeError):
+    """A run handled `max_steps` deliveries and another one waited.
+
+    Attributes:
+        report: What the run did until then.
+    """
+
+    def __init__(self, message: str, report: RunReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class BackendError(NecroStackError, RuntimeError):
+    """A backend could not do what it was asked."""
+
+
+class BackendFull(BackendError):
+    """The backend holds as many events as it may; none of the new ones was kept."""
+
+
+class BackendClosed(BackendError):
+    """The backend was closed before."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend is out of reach for now. A running Spine waits and tries again."""
+
+
+class RetryLater(NecroStackError):
+    """Raised by a handler: run this Organ again on this event, after `after` seconds.
+
+    It takes the place of the policy's delay. A policy with more than one attempt still limits how often.
+
+    >>> RetryLater(after=30.0).after
+    30.0
+    """
+
+    def __init__(self, after: float, reason: str = "") -> None:
+        if not (after >= 0 and math.isfinite(after)):
+            msg = f"RetryLater(after={after!r}) must be a number of seconds, 0 or more"
+            raise ConfigurationError(msg)
+        super().__init__(reason or f"asked to be run again after {after:g} s")
+        self.after = after
+
+
+class GiveUp(NecroStackError):
+    """Raised by a handler: no retry can help, keep the event as a dead letter with this reason.
+
+    >>> GiveUp("the order was cancelled").reason
+    'the order was cancelled'
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what an error says, without the input that pydantic would quote: payloads stay out of logs."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = error.errors(include_url=False, include_input=False)
+    told = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:3]]
+    rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    return "; ".join(told) + rest

@@ -1,0 +1,43 @@
+"""Which Organs get which events: built once, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from necrostack.errors import OrganError
+from necrostack.inspection import OrganSpec, inspect_organ
+from necrostack.organ import Organ
+
+
+class Routes:
+    """Event type to Organs, in registration order.
+
+    Attributes:
+        specs: Every Organ, in registration order.
+        by_event_type: The Organs that listen to each event type.
+        by_name: Every Organ by its name.
+    """
+
+    def __init__(self, organs: Iterable[Organ[Any]]) -> None:
+        """Inspect the Organs and build the table.
+
+        Raises:
+            OrganError: One of them is declared wrongly, or two have one name.
+        """
+        self.specs: Sequence[OrganSpec] = tuple(inspect_organ(organ) for organ in organs)
+        self.by_name: dict[str, OrganSpec] = {}
+        self.by_event_type: dict[str, tuple[OrganSpec, ...]] = {}
+        for spec in self.specs:
+            self._add(spec)
+
+    def _add(self, spec: OrganSpec) -> None:
+        other = self.by_name.setdefault(spec.name, spec)
+        if other is not spec:
+            msg = (
+                f"two Organs are named {spec.name!r} ({type(other.organ).__qualname__} and {type(spec.organ).__qualname__}); "
+                f"give one of them another name, such as {type(spec.organ).__qualname__}(name={spec.name + '2'!r})"
+            )
+            raise OrganError(msg)
+        for event_type in spec.event_types:
+            self.by_event_type[event_type] = (*self.by_event_type.get(event_type, ()), spec)

@@ -1,0 +1,270 @@
+"""The Spine: pulls events, runs the Organs that listen, and commits what they emitted."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Literal
+
+from typing_extensions import Self
+
+from necrostack.backend import Backend
+from necrostack.errors import ConfigurationError
+from necrostack.event import Event, caused_by
+from necrostack.instrumentation import Instrumentation
+from necrostack.log import install_default_handler, logger
+from necrostack.memory import InMemoryBackend
+from necrostack.organ import Organ
+from necrostack.report import RunReport
+from necrostack.retry import RetryPolicy
+from necrostack.routing import Routes
+from necrostack.run import Run, RunSettings
+from necrostack.step import current_event, emitting
+from necrostack.topology import Topology, topology_of
+
+_ONE_ATTEMPT = RetryPolicy(max_attempts=1)
+
+
+class Spine:
+    """Runs Organs on the events of a backend.
+
+    >>> class Greeter(Organ):
+    ...     listens_to = ["GREETED"]
+    ...     def handle(self, event: Event) -> None:
+    ...         print("hello", event.payload["name"])
+    >>> spine = Spine(organs=[Greeter()])
+    >>> report = asyncio.run(spine.run_until_idle(Event(event_type="GREETED", payload={"name": "Ada"})))
+    hello Ada
+    >>> report.handled
+    1
+
+    Attributes:
+        backend: Where events are kept.
+    """
+
+    def __init__(
+        self,
+        organs: Iterable[Organ[Any]],
+        backend: Backend | None = None,
+        *,
+        max_steps: int | None = None,
+        max_hops: int | None = 1000,
+        deduplicate: bool = False,
+        retry: RetryPolicy = _ONE_ATTEMPT,
+        concurrency: int = 1,
+        unrouted: Literal["ack", "dead_letter"] = "ack",
+        prefetch: int = 100,
+        drain_timeout: float = 20.0,
+        max_outage: float | None = None,
+        instrumentation: Instrumentation | None = None,
+    ) -> None:
+        """Inspect the Organs and make a Spine.
+
+        Args:
+            organs: The Organs, in the order in which those that listen to one event run.
+            backend: Where events are kept; a new `InMemoryBackend` unless given.
+            max_steps: How many deliveries a run may handle, retries included; None for no limit.
+            max_hops: How far an event may be from its root before it is given up; None for no limit.
+            deduplicate: Whether an event whose id this run has handled is acknowledged without running.
+            retry: What happens to an Organ that fails, unless it has a policy of its own. One attempt by default.
+            concurrency: How many deliveries are handled at once.
+            unrouted: What becomes of an event that nobody listens to.
+            prefetch: How many deliveries are pulled ahead at the most.
+            drain_timeout: Seconds that running handlers get to finish after `stop()`.
+            max_outage: Seconds after which a backend out of reach ends the run; None for never.
+            instrumentation: Who watches; None for nobody, which costs nothing.
+
+        Raises:
+            OrganError: An Organ is declared in a way that cannot work.
+            ConfigurationError: A setting is out of its range.
+        """
+        _check_whole("max_steps", max_steps, least=0, or_none=True)
+        _check_whole("max_hops", max_hops, least=0, or_none=True)
+        _check_whole("concurrency", concurrency, least=1)
+        _check_whole("prefetch", prefetch, least=1)
+        _check_seconds("drain_timeout", drain_timeout)
+        _check_seconds("max_outage", max_outage, or_none=True)
+        _check_kind("retry", retry, RetryPolicy)
+        _check_kind("backend", backend, Backend | None)
+        if unrouted not in ("ack", "dead_letter"):
+            msg = f"unrouted={unrouted!r} must be 'ack' or 'dead_letter'"
+            raise ConfigurationError(msg)
+        if isinstance(organs, Organ):
+            msg = f"organs={organs!r} is one Organ; write organs=[…]"
+            raise ConfigurationError(msg)
+        self._routes = Routes(organs)
+        self.backend = InMemoryBackend() if backend is None else backend
+        self._settings = RunSettings(
+            max_steps=max_steps,
+            max_hops=max_hops,
+            deduplicate=deduplicate,
+            retry=retry,
+            concurrency=concurrency,
+            unrouted=unrouted,
+            prefetch=max(prefetch, concurrency),
+            drain_timeout=drain_timeout,
+            max_outage=max_outage,
+            instrumentation=instrumentation,
+        )
+        self._run: Run | None = None
+
+    # --- what it is --------------------------------------------------------------------------------------
+
+    @property
+    def organs(self) -> tuple[Organ[Any], ...]:
+        """The Organs, in registration order."""
+        return tuple(spec.organ for spec in self._routes.specs)
+
+    @property
+    def topology(self) -> Topology:
+        """The graph of Organs and event types."""
+        return topology_of(self._routes.specs)
+
+    @property
+    def settings(self) -> RunSettings:
+        """How it runs."""
+        return self._settings
+
+    def with_backend(self, backend: Backend) -> Spine:
+        """Return a Spine with the same Organs and settings on another backend."""
+        return self._changed(backend=backend)
+
+    def with_settings(self, **changes: Any) -> Spine:
+        """Return a Spine with the same Organs and backend and some settings changed, such as `concurrency=10`."""
+        return self._changed(settings=replace(self._settings, **changes))
+
+    def _changed(self, *, backend: Backend | None = None, settings: RunSettings | None = None) -> Spine:
+        chosen = settings or self._settings
+        values = {name: getattr(chosen, name) for name in RunSettings.__slots__}
+        return Spine(self.organs, backend or self.backend, **values)
+
+    # --- what it does --------------------------------------------------------------------------------------
+
+    async def emit(self, *events: Event) -> None:
+        """State events, from outside or inside a handler; they are kept when this returns.
+
+        Inside a handler they take the handled event's lineage. That is outside the atomic step: they stay, also when
+        the handler fails afterwards, and come again when it runs again. What belongs to the step is returned.
+
+        Raises:
+            EventError: One of them is not what its event type says, or too large.
+            BackendFull: There is no room for all of them; none was kept.
+        """
+        parent = current_event.get()
+        if parent is not None:
+            events = tuple(caused_by(event, parent) for event in events)
+        if self._settings.instrumentation is not None:
+            events = tuple(emitting(self._settings.instrumentation, event, parent) for event in events)
+        await self.backend.enqueue(*events)
+
+    async def run(self, *events: Event) -> RunReport:
+        """Emit `events`, then handle what comes until `stop()`.
+
+        Raises:
+            MaxStepsExceeded: `max_steps` deliveries were handled and another one waited.
+        """
+        return await self._execute(events, until_idle=False)
+
+    async def run_until_idle(self, *events: Event) -> RunReport:
+        """Emit `events`, then handle what comes until nothing is queued, pending or due for a retry.
+
+        Raises:
+            MaxStepsExceeded: `max_steps` deliveries were handled and another one waited.
+        """
+        return await self._execute(events, until_idle=True)
+
+    def stop(self) -> None:
+        """Drain: finish what is running, start nothing new, hand back the rest. Does nothing without a run."""
+        if self._run is not None:
+            self._run.stop()
+
+    async def aclose(self) -> None:
+        """Close the backend. May be called again."""
+        await self.backend.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- a run ---------------------------------------------------------------------------------------------
+
+    async def _execute(self, events: tuple[Event, ...], *, until_idle: bool) -> RunReport:
+        if self._run is not None:
+            msg = "this Spine is running; make another one with spine.with_backend(…), or raise its concurrency"
+            raise ConfigurationError(msg)
+        install_default_handler()
+        self._run = run = Run(self.backend, self._routes, self._settings, until_idle=until_idle)
+        logger.info("run_started", extra={"organs": list(self._routes.by_name), "backend": type(self.backend).__name__})
+        started: list[Organ[Any]] = []
+        try:
+            for organ in self.organs:
+                started.append(organ)
+                await organ.startup()
+            await self._join_group()
+            try:
+                if events:
+                    await self.emit(*events)
+                return await run.execute()
+            finally:
+                await self.backend.leave(self.topology.fingerprint)
+        finally:
+            self._run = None
+            try:
+                await _shut_down(started)
+            finally:
+                numbers = run.tally.report().to_dict()
+                del numbers["organs"]
+                logger.info("run_stopped", extra=numbers)
+
+    async def _join_group(self) -> None:
+        others = await self.backend.join(self.topology.fingerprint)
+        if others:
+            logger.warning(
+                "topologies_differ",
+                extra={"ours": self.topology.fingerprint, "others": sorted(others), "organs": list(self._routes.by_name)},
+            )
+
+
+async def _shut_down(organs: list[Organ[Any]]) -> None:
+    """Call every shutdown hook, last started first. The first error goes on when all were called."""
+    first: Exception | None = None
+    for organ in reversed(organs):
+        try:
+            await organ.shutdown()
+        except Exception as error:  # noqa: BLE001 -- hooks are foreign code, and the others must run, too
+            error.add_note(f"in {organ.name}.shutdown()")
+            if first is None:
+                first = error
+            else:
+                logger.error("shutdown_failed", extra={"organ": organ.name}, exc_info=error)
+    if first is not None:
+        raise first
+
+
+def _check_whole(name: str, value: object, *, least: int, or_none: bool = False) -> None:
+    if value is None and or_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name}={value!r} must be a whole number, {least} or more{', or None for no limit' if or_none else ''}"
+        raise ConfigurationError(msg)
+
+
+def _check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
+    if value is None and or_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        msg = f"{name}={value!r} must be a number of seconds, 0 or more{', or None for no limit' if or_none else ''}"
+        raise ConfigurationError(msg)
+
+
+def _check_kind(name: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        msg = f"{name}={value!r} must be a {getattr(kind, '__name__', kind)}"
+        raise ConfigurationError(msg)
