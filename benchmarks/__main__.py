@@ -1,0 +1,90 @@
+"""`python -m benchmarks [WORKLOAD ...]`: run the workloads; tables on stdout, progress on stderr."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.case import Case, Workload
+from benchmarks.machine import machine, versions
+from benchmarks.report import as_data, document, markdown
+from benchmarks.rounds import missing, run_rounds
+from benchmarks.summary import summarise
+from benchmarks.workloads import WORKLOADS
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{number} is less than 1"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = ", ".join(workload.name for workload in WORKLOADS)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {names}; all unless some are named")
+    parser.add_argument("--rounds", type=_positive, help="how often each case runs")
+    parser.add_argument("--n", type=_positive, help="the scale of each workload")
+    parser.add_argument("--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable")
+    parser.add_argument("--shape", action="append", help="only this shape; repeatable")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as well")
+    return parser
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _chosen_workloads(parser: argparse.ArgumentParser, names: Sequence[str]) -> list[Workload]:
+    known = {workload.name.lower(): workload for workload in WORKLOADS}
+    unknown = [name for name in names if name.lower() not in known]
+    if unknown:
+        parser.error(f"there is no workload {unknown[0]!r}; there are {', '.join(w.name for w in WORKLOADS)}")
+    return [known[name.lower()] for name in names] or list(WORKLOADS)
+
+
+def _chosen_cases(workload: Workload, options: argparse.Namespace) -> list[Case]:
+    chosen = [
+        case
+        for case in workload.cases(options.n or workload.n)
+        if (not options.only or case.is_limit or case.system in options.only)
+        and (not options.shape or case.shape in options.shape)
+    ]
+    for case in chosen:
+        if lacking := missing(case):
+            _tell(f"{workload.name}: {case.shape}, {case.system}: left out, {', '.join(lacking)} is not installed")
+    return [case for case in chosen if not missing(case)]
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 when a round failed or was not exact."""
+    parser = _parser()
+    options = parser.parse_args()
+    workloads = _chosen_workloads(parser, options.workloads)
+    tables, data, is_sound, used = [], [], True, list[Case]()
+    for workload in workloads:
+        cases = _chosen_cases(workload, options)
+        results = run_rounds(
+            cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell
+        )
+        lines = summarise(results, workload.figures)
+        tables.append(markdown(workload, lines))
+        data.append(as_data(workload, lines, results))
+        is_sound = is_sound and all(line.is_sound for line in lines)
+        used += cases
+    text = document(machine(), versions(used), tables)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.json:
+        found = {"machine": machine(), "versions": versions(used), "workloads": data}
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0 if is_sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""taskiq's InMemoryBroker: serialises each call, starts one asyncio task for it, and validates the arguments again."""
+
+from taskiq import InMemoryBroker
+from taskiq.decor import AsyncTaskiqDecoratedTask
+
+from benchmarks.in_process import BOUND
+from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
+from benchmarks.orders import Tally, new_order, order_id
+
+PlacedTask = AsyncTaskiqDecoratedTask[[OrderPlaced], None]
+
+
+def _register(broker: InMemoryBroker, tally: Tally) -> PlacedTask:
+    async def on_confirmed(event: OrderConfirmed) -> None:
+        tally.count_confirmed(event.payload.order_id)
+
+    confirmed = broker.register_task(on_confirmed, task_name="ORDER_CONFIRMED")
+
+    async def on_placed(event: OrderPlaced) -> None:
+        name = event.payload.order_id
+        tally.count_placed(name)
+        await confirmed.kiq(OrderConfirmed(payload=new_order(name)))
+
+    return broker.register_task(on_placed, task_name="ORDER_PLACED")
+
+
+async def _finish(broker: InMemoryBroker) -> None:
+    # wait_all() waits for the tasks that exist when it is called: first the placed ones, then the confirmed ones they started.
+    await broker.wait_all()
+    await broker.wait_all()
+
+
+async def prefilled(n: int, tally: Tally) -> None:
+    """Start all tasks, then wait until they and those they start are done."""
+    broker = InMemoryBroker()
+    placed = _register(broker, tally)
+    for number in range(n):
+        await placed.kiq(OrderPlaced(payload=new_order(order_id(number))))
+    await _finish(broker)
+    await broker.shutdown()
+
+
+async def streamed(n: int, tally: Tally) -> None:
+    """Wait after each BOUND events, which is what the broker offers for holding a producer back."""
+    broker = InMemoryBroker()
+    placed = _register(broker, tally)
+    for number in range(n):
+        await placed.kiq(OrderPlaced(payload=new_order(order_id(number))))
+        if number % BOUND == BOUND - 1:
+            await _finish(broker)
+    await _finish(broker)
+    await broker.shutdown()
+
+
+async def inline(n: int, tally: Tally) -> None:
+    """Await each call in place (`await_inplace=True`)."""
+    broker = InMemoryBroker(await_inplace=True)
+    placed = _register(broker, tally)
+    for number in range(n):
+        await placed.kiq(OrderPlaced(payload=new_order(order_id(number))))
+    await broker.shutdown()

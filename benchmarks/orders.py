@@ -1,0 +1,68 @@
+"""The work that every system of a benchmark is given, and the check that it did all of it exactly once."""
+
+from pydantic import BaseModel
+
+
+class Item(BaseModel, frozen=True):
+    """One line of an order."""
+
+    sku: str
+    title: str
+    quantity: int
+    cents: int
+
+
+class Order(BaseModel, frozen=True):
+    """What each event carries: 297 bytes of JSON, three nested models."""
+
+    order_id: str
+    customer: str
+    currency: str
+    cents: int
+    items: tuple[Item, ...]
+
+
+def order_id(number: int) -> str:
+    """Name the order with this number."""
+    return f"order-{number:08d}"
+
+
+def order_fields(name: str) -> dict[str, object]:
+    """Make the unvalidated fields of one order, as they would come out of a request."""
+    return {
+        "order_id": name,
+        "customer": "Mary Wollstonecraft Godwin",
+        "currency": "EUR",
+        "cents": 7450,
+        "items": (
+            {"sku": "BONE-001", "title": "Femur", "quantity": 2, "cents": 1250},
+            {"sku": "SKULL-07", "title": "Cranium", "quantity": 1, "cents": 3950},
+            {"sku": "TOOTH-32-XL", "title": "Molar", "quantity": 120, "cents": 50},
+        ),
+    }
+
+
+def new_order(name: str) -> Order:
+    """Build and validate one order: the user's own share of the work, the same in every system."""
+    return Order.model_validate(order_fields(name))
+
+
+class Tally:
+    """Counts, per order, how often each of the two handlers ran for it."""
+
+    def __init__(self) -> None:
+        self.placed: dict[str, int] = {}
+        self.confirmed: dict[str, int] = {}
+
+    def count_placed(self, name: str) -> None:
+        """Say that the first handler ran for this order."""
+        self.placed[name] = self.placed.get(name, 0) + 1
+
+    def count_confirmed(self, name: str) -> None:
+        """Say that the second handler ran for this order."""
+        self.confirmed[name] = self.confirmed.get(name, 0) + 1
+
+    def is_exact(self, n: int) -> bool:
+        """Whether each of the orders 0 to n - 1, and no other, was handled exactly once by both handlers."""
+        once = {order_id(number): 1 for number in range(n)}
+        return self.placed == once and self.confirmed == once

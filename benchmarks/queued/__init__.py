@@ -1,0 +1,1 @@
+"""memory: what a queued event occupies."""

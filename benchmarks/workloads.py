@@ -1,0 +1,10 @@
+"""Every workload, in the order in which they run: a new one takes its place here and nowhere else."""
+
+from typing import Final
+
+from benchmarks.case import Workload
+from benchmarks.in_process.workload import WORKLOAD as W1
+from benchmarks.queued.workload import WORKLOAD as MEMORY
+from benchmarks.starting.workload import WORKLOAD as IMPORT
+
+WORKLOADS: Final[tuple[Workload, ...]] = (W1, IMPORT, MEMORY)
