@@ -11,7 +11,7 @@ from examples.github_webhooks.facts import (
     TeamPaged,
     WorkflowConcluded,
 )
-from examples.github_webhooks.tally import Tallied, tallied
+from examples.github_webhooks.tally import Section, Tallied, tallied
 from necrostack import Organ
 
 
@@ -44,7 +44,7 @@ class WorkLedger(Organ[IssueChanged | PullRequestChanged | ReviewGiven]):
         repository = event.payload.repository
         if isinstance(event, ReviewGiven):
             return [tallied(repository, "reviews", event.payload.verdict)]
-        section = "issues" if isinstance(event, IssueChanged) else "pull requests"
+        section: Section = "issues" if isinstance(event, IssueChanged) else "pull requests"
         counted = [tallied(repository, section, event.payload.action)]
         thing = (repository, section, event.payload.number)
         if event.payload.open and thing not in self._open:
