@@ -31,8 +31,8 @@ html_theme = "furo"
 html_title = f"NecroStack {release}"
 html_copy_source = False
 
-# Python's and pydantic's own names have no page here, and no inventory is fetched.
-nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*")]
+# Python's and pydantic's own names have no page here, and no inventory is fetched; private names have none at all.
+nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*"), ("py:.*", r".*\._\w+")]
 
 # The packages whose names are documented where users import them from.
 PUBLIC = ["necrostack", "necrostack.testing"]
