@@ -31,7 +31,7 @@ html_theme = "furo"
 html_title = f"NecroStack {release}"
 html_copy_source = False
 
-# Python's and pydantic's own names have no page here, and no inventory is fetched; private names have none at all.
+# Python's and pydantic's own names have no page here, and no inventory is fetched; private names have none.
 nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*"), ("py:.*", r".*\._\w+")]
 
 # The packages whose names are documented where users import them from.
