@@ -214,7 +214,7 @@ def test_the_command_of_the_readme_prints_the_same_figures_as_a_table(counted: d
 
     heading, rule, *rows = done.stdout.splitlines()
     assert heading.split() == ["repository", "section", "figures"]
-    starts = [match.start() for match in re.finditer("─+", rule)]
+    starts = [match.start() for match in re.finditer("-+", rule)]
     read: dict[str, Figures] = {}
     name = ""
     for row in rows:

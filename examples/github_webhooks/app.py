@@ -17,7 +17,7 @@ from examples.github_webhooks.organs.translators import (
     Workflows,
 )
 from examples.github_webhooks.outbox import Outbox
-from examples.github_webhooks.render import FORMATS
+from examples.github_webhooks.render import FORMATS, Format
 from necrostack import InMemoryBackend, Spine
 
 
@@ -49,7 +49,7 @@ def build(reporter: Reporter, outbox: Outbox) -> Spine:
 def spine() -> Spine:
     """Make the Spine for `necrostack run`; the environment variable REPORT chooses the form of the report."""
     wanted = os.environ.get("REPORT", "table")
-    form = next((known for known in FORMATS if known == wanted), None)
+    form: Format | None = next((known for known in FORMATS if known == wanted), None)
     if form is None:
         msg = f"REPORT is {wanted!r}; set it to one of {', '.join(FORMATS)}"
         raise ValueError(msg)

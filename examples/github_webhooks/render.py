@@ -36,7 +36,7 @@ def _blocks(report: Report) -> dict[str, Figures]:
 
 def _table(report: Report, width: int) -> str:
     """A row per repository and section; what does not fit goes on under the figures."""
-    lines = [*_row("repository", "section", "figures", width), f"{'─' * NAME}  {'─' * SECTION}  {'─' * 30}"]
+    lines = [*_row("repository", "section", "figures", width), f"{'-' * NAME}  {'-' * SECTION}  {'-' * 30}"]
     for name, sections in _blocks(report).items():
         shown = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
         for section, figures in sections.items():

@@ -21,7 +21,8 @@ class Reporter(Organ[Tallied]):
     def __init__(self, out: TextIO, form: Format = "table") -> None:
         super().__init__()
         self.report = Report()
-        self._out, self._form = out, form
+        self._out = out
+        self._form: Format = form
 
     def handle(self, event: Tallied) -> None:
         self.report.add(event.payload)
