@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_origin
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic_core import core_schema, from_json
 from typing_extensions import Self
 
 from necrostack.errors import EventError, EventTooLarge, EventTypeError, explain
+from necrostack.ids import new_id
 from necrostack.payload import (
     FrozenDict,
     PayloadSchema,
@@ -99,7 +100,7 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=new_id)
     correlation_id: UUID = Field(default_factory=_own_id)
     causation_id: UUID | None = None
     hops: int = Field(default=0, ge=0, lt=2**31)
@@ -361,7 +362,8 @@ def admit(event: Event, max_size: int) -> tuple[Event, bytes]:
         EventTooLarge: The payload has more than `max_size` bytes.
         EventError: It is not what its event type says, or JSON cannot carry it.
     """
-    event = as_declared(event)
+    if type(event) is not _declared_classes.get(event.event_type, Event):
+        event = as_declared(event)
     try:
         data = payload_bytes(event.payload)
     except ValueError as error:
@@ -387,17 +389,20 @@ def caused_by(event: Event, parent: Event) -> Event:
     Raises:
         EventError: It carries its parent's own id.
     """
-    if event.id == parent.id:
+    if event.id.int == parent.id.int:
         msg = (
             f"{event.event_type} carries the id of the event it was emitted for ({parent.id}); "
             f"emit a new event, without id="
         )
         raise EventError(msg)
+    # What model_copy(update=…) does, at a quarter of its cost: this runs once for every emitted event.
     child = _new(type(event))
-    # What model_copy(update=…) does, at a third of its cost: this runs once for every emitted event.
-    lineage = {"correlation_id": parent.correlation_id, "causation_id": parent.id, "hops": parent.hops + 1}
-    _set(child, "__dict__", event.__dict__ | lineage)
-    _set(child, "__pydantic_fields_set__", event.__pydantic_fields_set__ | lineage.keys())
+    fields = event.__dict__.copy()
+    fields["correlation_id"] = parent.correlation_id
+    fields["causation_id"] = parent.id
+    fields["hops"] = parent.hops + 1
+    _set(child, "__dict__", fields)
+    _set(child, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
     _set(child, "__pydantic_extra__", None)
     _set(child, "__pydantic_private__", event.__pydantic_private__)
     return child
@@ -405,3 +410,4 @@ def caused_by(event: Event, parent: Event) -> Event:
 
 _new = object.__new__
 _set = object.__setattr__
+_ALL_FIELDS = set(Event.model_fields)

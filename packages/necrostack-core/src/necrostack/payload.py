@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +19,9 @@ MAX_INT_DIGITS = 4300
 _TOO_BIG = 10**MAX_INT_DIGITS
 # An integer of fewer bits has certainly fewer digits; comparing bit lengths is cheap for every size.
 _SURELY_SMALL_BITS = 14_000
-_LONG_DIGITS = re.compile(rb"\d{%d}" % MAX_INT_DIGITS)
+_LONG_DIGITS = b"0" * MAX_INT_DIGITS
+# Every digit to 0, so that a plain search finds a run of them: far quicker than a regular expression.
+_ONLY_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def _immutable(self: object, *args: object, **kwargs: object) -> NoReturn:
@@ -352,4 +353,4 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 def may_be_unreadable(data: bytes) -> bool:
     """Whether these bytes may hold an integer of more digits than any JSON parser reads."""
-    return len(data) > MAX_INT_DIGITS and _LONG_DIGITS.search(data) is not None
+    return len(data) > MAX_INT_DIGITS and _LONG_DIGITS in data.translate(_ONLY_DIGITS)
