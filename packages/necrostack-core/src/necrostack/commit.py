@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from necrostack.backend import Backend
-from necrostack.delivery import Settlement
 from necrostack.errors import EventError, HandlerResultError
 from necrostack.event import admit
-from necrostack.inspection import OrganSpec
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import logger
 from necrostack.patience import Patience
@@ -28,8 +26,8 @@ MAX_WAIT = 0.002
 class CommitObserver(Protocol):
     """Whom a Committer tells."""
 
-    def settled(self, step: Step, *, accepted: bool) -> None:
-        """A step was settled, or turned out not to be ours any more."""
+    def settled(self, steps: Sequence[Step], accepted: Sequence[bool]) -> None:
+        """Steps were settled, or turned out not to be ours any more."""
 
     def failed(self, error: BaseException) -> None:
         """A commit in the background failed for good."""
@@ -46,7 +44,6 @@ class Committer:
         self,
         backend: Backend,
         taker: StepTaker,
-        specs: Mapping[str, OrganSpec],
         patience: Patience,
         tally: Tally,
         observer: CommitObserver,
@@ -54,7 +51,6 @@ class Committer:
     ) -> None:
         self._backend = backend
         self._taker = taker
-        self._specs = specs
         self._patience = patience
         self._tally = tally
         self._observer = observer
@@ -92,15 +88,14 @@ class Committer:
         async with self._committing:
             while self._waiting:
                 steps = self._waiting[:MAX_STEPS]
-                settlements = [step.settlement() for step in steps]
                 try:
-                    accepted = await self._patience.through(lambda: self._backend.settle(*settlements))  # noqa: B023
+                    accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
                 except EventError:
                     if not any([self._without_misfits(step) for step in steps]):
                         raise
                     continue
                 del self._waiting[: len(steps)]
-                self._count(steps, settlements, accepted)
+                self._count(steps, accepted)
         return True
 
     def close(self) -> None:
@@ -127,35 +122,35 @@ class Committer:
                 admit(event, self._backend.max_event_size)
             except EventError as misfit:
                 misfits.setdefault(organ, misfit)
-        kept = [(a, b) for a, b in zip(step.emitted, step.emitters, strict=True) if b not in misfits]
-        step.emitted = [event for event, _ in kept]
-        step.emitters = [organ for _, organ in kept]
+        kept = [(event, organ) for event, organ in zip(step.emitted, step.emitters, strict=True) if organ not in misfits]
+        step.set_emitted([event for event, _ in kept], [organ for _, organ in kept])
         for organ, reason in misfits.items():
-            self._tally.failed += 1
-            self._tally.organs[organ].failed += 1
-            self._taker.fail(step, self._specs[organ], HandlerResultError(str(reason)))
+            self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(reason)))
         return bool(misfits)
 
-    def _count(self, steps: Sequence[Step], settlements: Sequence[Settlement], accepted: Sequence[bool]) -> None:
-        tally = self._tally
+    def _count(self, steps: Sequence[Step], accepted: Sequence[bool]) -> None:
         for step, ours in zip(steps, accepted, strict=True):
-            self._observer.settled(step, accepted=ours)
             if not ours:
-                tally.lost += 1
+                self._tally.lost += 1
                 logger.warning("settlement_lost", extra={"event_id": str(step.delivery.event.id)})
-                continue
-            tally.emitted += len(step.emitted)
-            tally.retried += len(step.retries)
-            tally.dead_lettered += len(step.dead)
-            for name in step.emitters:
-                tally.organs[name].emitted += 1
-            for retry in step.retries:
-                tally.organs[retry.organ].retried += 1
-            for failure in step.dead:
-                if failure.organ in tally.organs:
-                    tally.organs[failure.organ].dead_lettered += 1
+            elif step.emitted or step.retries or step.dead:
+                self._count_outcome(step)
+        self._observer.settled(steps, accepted)
         if self._instrumentation is not None:
             try:
-                self._instrumentation.settled(settlements, accepted)
+                self._instrumentation.settled(steps, accepted)
             except Exception:
                 logger.exception("instrumentation_failed", extra={"hook": "settled"})
+
+    def _count_outcome(self, step: Step) -> None:
+        tally = self._tally
+        tally.emitted += len(step.emitted)
+        tally.retried += len(step.retries)
+        tally.dead_lettered += len(step.dead)
+        for name in step.emitters:
+            tally.organs[name].emitted += 1
+        for retry in step.retries:
+            tally.organs[retry.organ].retried += 1
+        for failure in step.dead:
+            if failure.organ in tally.organs:
+                tally.organs[failure.organ].dead_lettered += 1

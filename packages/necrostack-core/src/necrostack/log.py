@@ -9,10 +9,20 @@ import traceback
 from datetime import UTC, datetime
 
 from necrostack.errors import explain
+from necrostack.event import Event
 
 logger = logging.getLogger("necrostack")
 
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def event_facts(event: Event) -> dict[str, object]:
+    """Return what every log line about an event says of it: never its payload."""
+    return {
+        "event_id": str(event.id),
+        "event_type": event.event_type,
+        "correlation_id": str(event.correlation_id),
+    }
 
 
 class JsonFormatter(logging.Formatter):

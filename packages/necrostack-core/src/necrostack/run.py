@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-from uuid import UUID
 
 from necrostack.backend import Backend
 from necrostack.commit import Committer
-from necrostack.delivery import Delivery, Failure
+from necrostack.delivery import Delivery
 from necrostack.errors import MaxStepsExceeded
-from necrostack.event import Event
-from necrostack.inspection import OrganSpec
+from necrostack.gate import Gate, TooManySteps
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import logger
 from necrostack.patience import Patience
 from necrostack.report import RunReport
 from necrostack.retry import RetryPolicy
 from necrostack.routing import Routes
-from necrostack.seen import SeenIds
 from necrostack.step import RunEnded, Step, StepTaker
 from necrostack.tally import Tally
 
@@ -61,38 +58,37 @@ class Run:
 
     def __init__(self, backend: Backend, routes: Routes, settings: RunSettings, *, until_idle: bool) -> None:
         self._backend = backend
-        self._routes = routes
         self._settings = settings
         self._until_idle = until_idle
-        self.tally = Tally(routes.by_name, backend.clock)
+        self.tally = Tally(routes, backend.clock)
         self._patience = Patience(settings.max_outage, backend.clock)
-        self._taker = StepTaker(settings.retry, settings.instrumentation, self.tally)
-        self._committer = Committer(
-            backend, self._taker, routes.by_name, self._patience, self.tally, self, settings.instrumentation
+        self._gate = Gate(
+            self.tally,
+            max_hops=settings.max_hops,
+            max_steps=settings.max_steps,
+            deduplicate=settings.deduplicate,
+            unrouted=settings.unrouted,
         )
-        self._seen = SeenIds() if settings.deduplicate else None
+        self._taker = StepTaker(settings.retry, settings.instrumentation, self.tally)
+        self._committer = Committer(backend, self._taker, self._patience, self.tally, self, settings.instrumentation)
         # Pulled, not started; and what each worker has in work.
         self._hand: deque[Delivery] = deque()
-        self._in_work: list[Delivery | None] = [None] * settings.concurrency
-        self._busy = 0
+        self._in_work: list[Step | None] = [None] * settings.concurrency
         self._pulling = asyncio.Lock()
-        self._limit = min(settings.concurrency, settings.prefetch)
+        self._limit = settings.concurrency
         self._last_pull = 0.0
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
-        self._stopped = asyncio.Event()
         self._is_stopping = False
-        self._steps = 0
-        self._types: Counter[str] = Counter()
-        self._overrun: str | None = None
+        self._stopped = asyncio.Event()
         self._error: BaseException | None = None
-        self._warned_types: set[str] = set()
+        self._overrun: TooManySteps | None = None
 
     def stop(self) -> None:
         """Start nothing new; what runs is finished."""
         self._is_stopping = True
         self._stopped.set()
-        self._wake_puller()
+        self._interrupt_pull()
 
     async def execute(self) -> RunReport:
         """Work until stopped, or idle.
@@ -112,176 +108,67 @@ class Run:
             raise self._error
         report = self.tally.report()
         if self._overrun is not None:
-            raise MaxStepsExceeded(self._overrun, report)
+            raise MaxStepsExceeded(str(self._overrun), report)
         return report
-
-    # --- the end -----------------------------------------------------------------------------------------
-
-    async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
-        """End the workers, commit what is done, and hand back the rest, whatever it was that ended the run."""
-        self._is_stopping = True
-        running = [worker for worker in workers if not worker.done()]
-        for worker in running:
-            worker.cancel()
-        if running:
-            _, abandoned = await asyncio.wait(running, timeout=CANCEL_GRACE)
-            if abandoned:
-                logger.error("handlers_abandoned", extra={"handlers": len(abandoned)})
-        unfinished = [delivery for delivery in self._in_work if delivery is not None]
-        try:
-            async with asyncio.timeout(max(self._settings.drain_timeout, 0.1)):
-                await self._committer.commit()
-                await self._patience.through(lambda: self._backend.release(*unfinished, *self._hand))
-        except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
-            self._error = self._error or error
-        self._committer.close()
-
-    def failed(self, error: BaseException) -> None:
-        """End the run with an error. The first one counts."""
-        self._error = self._error or error
-        self.stop()
 
     # --- the work ----------------------------------------------------------------------------------------
 
     async def _work(self, number: int) -> None:
+        hand, in_work, gate, committer = self._hand, self._in_work, self._gate, self._committer
         try:
-            while (delivery := await self._next()) is not None:
-                self._in_work[number] = delivery
-                step = await self._handle(delivery)
-                if self._in_work[number] is not delivery:
-                    return  # it was handed back while this handler would not be cancelled
-                self._in_work[number] = None
-                if step is not None:
-                    self._committer.add(step)
-                    if self._committer.is_due:
-                        await self._committer.commit()
+            while not self._is_stopping:
+                if not hand:
+                    await self._fill_hand()
+                    continue
+                step = in_work[number] = Step(hand.popleft())
+                organs = gate.organs_for(step)
+                if organs and (not gate.is_guarded or await gate.may_start(step, committer.commit)):
+                    await self._taker.take(step, organs)
+                    self.tally.handled += 1
+                if in_work[number] is None:
+                    return  # it was handed back, because its handler would not be cancelled
+                in_work[number] = None
+                committer.add(step)
+                if committer.is_due:
+                    await committer.commit()
+        except TooManySteps as error:
+            self._overrun = error
+            self.stop()
         except RunEnded as ended:
             self.failed(ended.error)
         except Exception as error:  # noqa: BLE001 -- a backend's, or a bug: raised by execute()
             self.failed(error)
 
-    async def _next(self) -> Delivery | None:
-        """Take the next delivery from the hand; None when the run is over."""
-        while not self._is_stopping:
-            if self._hand:
-                return self._hand.popleft()
-            async with self._pulling:
-                if not self._hand and not self._is_stopping:
-                    await self._pull()
-        return None
-
-    async def _handle(self, delivery: Delivery) -> Step | None:
-        """Handle one delivery; None when it is not started after all."""
-        event = delivery.event
-        organs = self._routes.by_event_type.get(event.event_type, ())
-        step = Step(delivery)
-        if delivery.organs is not None:
-            organs = self._targeted(step)
-        elif not organs:
-            self._unrouted(step)
-        if not organs:
-            return step
-        if self._settings.max_hops is not None and event.hops > self._settings.max_hops:
-            error = f"{event.hops} hops from its root, more than max_hops={self._settings.max_hops}; is there a loop?"
-            self._give_up(step, Failure(reason="max_hops", error=error))
-            return step
-        if self._seen is not None and delivery.origin in ("live", "recovered"):
-            if await self._is_duplicate(event.id, self._seen):
-                self.tally.deduplicated += 1
-                return step
-        if self._settings.max_steps is not None and not self._may_step(delivery, self._settings.max_steps):
-            return None
-        self._busy += 1
-        try:
-            taken = await self._taker.take(delivery, organs)
-        finally:
-            self._busy -= 1
-        taken.dead += step.dead
-        self.tally.handled += 1
-        return taken
-
-    def _targeted(self, step: Step) -> tuple[OrganSpec, ...]:
-        """The Organs that a delivery names; those that this Spine lacks leave dead letters."""
-        event_type = step.delivery.event.event_type
-        found = []
-        for name in step.delivery.organs or ():
-            spec = self._routes.by_name.get(name)
-            if spec is not None and event_type in spec.event_types:
-                found.append(spec)
-            else:
-                error = f"no Organ {name!r} of this Spine listens to {event_type!r}; all workers of a group run the same Organs"
-                self._give_up(step, Failure(reason="unknown_organ", organ=name, error=error))
-        return tuple(found)
-
-    def _unrouted(self, step: Step) -> None:
-        self.tally.unrouted += 1
-        event_type = step.delivery.event.event_type
-        if event_type not in self._warned_types:
-            self._warned_types.add(event_type)
-            logger.warning("unrouted", extra={"event_type": event_type, "outcome": self._settings.unrouted})
-        if self._settings.unrouted == "dead_letter":
-            self._give_up(step, Failure(reason="unrouted", error=f"nobody listens to {event_type!r}"))
-
-    def _give_up(self, step: Step, failure: Failure) -> None:
-        step.dead.append(failure)
-        event = step.delivery.event
-        logger.error(
-            "dead_lettered",
-            extra={
-                "event_id": str(event.id),
-                "event_type": event.event_type,
-                "correlation_id": str(event.correlation_id),
-                "organ": failure.organ,
-                "reason": failure.reason,
-                "error": failure.error,
-            },
-        )
-
-    def _may_step(self, delivery: Delivery, max_steps: int) -> bool:
-        """Count a step, or stop the run because this would be one too many."""
-        if self._steps < max_steps:
-            self._steps += 1
-            self._types[delivery.event.event_type] += 1
-            return True
-        self._hand.appendleft(delivery)
-        often = ", ".join(f"{name} ({count})" for name, count in self._types.most_common(5))
-        self._overrun = (
-            f"max_steps={max_steps} deliveries were handled and another one waits, a {delivery.event.event_type}; "
-            f"handled most often: {often}. Look for a loop in spine.topology.cycles, or raise max_steps"
-        )
-        self.stop()
-        return False
-
-    # --- duplicates --------------------------------------------------------------------------------------
-
-    async def _is_duplicate(self, event_id: UUID, seen: SeenIds) -> bool:
-        while (open_step := seen.in_work(event_id)) is not None:
-            # The first one is handled, or still at it; what becomes of this one hangs on how it is settled.
-            await self._committer.commit()
-            await open_step.wait()
-        return not seen.begin(event_id)
-
-    def settled(self, step: Step, *, accepted: bool) -> None:
+    def settled(self, steps: Sequence[Step], accepted: Sequence[bool]) -> None:
         """See `CommitObserver.settled`."""
-        if self._seen is not None:
-            self._seen.end(step.delivery.event.id, accepted=accepted)
-        if self._until_idle and self._busy == 0:
-            self._wake_puller()
+        if self._gate.is_guarded:
+            for step, ours in zip(steps, accepted, strict=True):
+                self._gate.settled(step, accepted=ours)
+        if self._until_idle and not any(self._in_work):
+            self._interrupt_pull()  # this may have been the last one
+
+    def failed(self, error: BaseException) -> None:
+        """End the run with an error. The first one counts. See `CommitObserver.failed`."""
+        self._error = self._error or error
+        self.stop()
 
     # --- pulling -----------------------------------------------------------------------------------------
 
-    async def _pull(self) -> None:
-        """Fill the hand, or find out that nothing is left to do."""
-        await self._committer.commit()
-        self._adapt_limit()
-        self._hand.extend(await self._patience.through(lambda: self._backend.pull(limit=self._limit, timeout=0)))
-        # What was done meanwhile may have emitted something.
-        if self._hand or await self._committer.commit():
-            return
-        if self._until_idle and (await self._patience.through(self._backend.admin.stats)).idle:
-            self.stop()
-        elif not self._is_stopping:
-            await self._patience.through(self._pull_patiently)
+    async def _fill_hand(self) -> None:
+        """Pull for all workers, or find out that nothing is left to do."""
+        async with self._pulling:
+            if self._hand or self._is_stopping:
+                return
+            await self._committer.commit()
+            self._adapt_limit()
+            self._hand.extend(await self._patience.through(lambda: self._backend.pull(limit=self._limit, timeout=0)))
+            # What was done meanwhile may have emitted something.
+            if self._hand or await self._committer.commit():
+                return
+            if self._until_idle and (await self._patience.through(self._backend.admin.stats)).idle:
+                self.stop()
+            elif not self._is_stopping:
+                await self._patience.through(self._pull_patiently)
 
     async def _pull_patiently(self) -> None:
         """Wait for deliveries, until interrupted."""
@@ -300,7 +187,7 @@ class Run:
     async def _pull_once(self) -> None:
         self._hand.extend(await self._backend.pull(limit=self._limit, timeout=PULL_TIMEOUT))
 
-    def _wake_puller(self) -> None:
+    def _interrupt_pull(self) -> None:
         if self._interrupt is not None and not self._interrupt.done():
             self._interrupt.set_result(None)
 
@@ -311,4 +198,26 @@ class Run:
         if elapsed < _FAST:
             self._limit = min(self._limit * 2, self._settings.prefetch)
         elif elapsed > _SLOW:
-            self._limit = min(self._settings.concurrency, self._settings.prefetch)
+            self._limit = self._settings.concurrency
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        """End the workers, commit what is done, and hand back the rest, whatever it was that ended the run."""
+        self._is_stopping = True
+        running = [worker for worker in workers if not worker.done()]
+        for worker in running:
+            worker.cancel()
+        if running:
+            _, abandoned = await asyncio.wait(running, timeout=CANCEL_GRACE)
+            if abandoned:
+                logger.error("handlers_abandoned", extra={"handlers": len(abandoned)})
+        unfinished = [step.delivery for step in self._in_work if step is not None]
+        self._in_work[:] = [None] * len(self._in_work)
+        try:
+            async with asyncio.timeout(max(self._settings.drain_timeout, CANCEL_GRACE)):
+                await self._committer.commit()
+                await self._patience.through(lambda: self._backend.release(*unfinished, *self._hand))
+        except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
+            self._error = self._error or error
+        self._committer.close()

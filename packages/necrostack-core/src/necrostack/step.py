@@ -12,21 +12,22 @@ from typing import Any
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
 from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater
 from necrostack.event import Event, caused_by
-from necrostack.inspection import OrganSpec
 from necrostack.instrumentation import Instrumentation
-from necrostack.log import format_traceback, logger
+from necrostack.log import event_facts, format_traceback, logger
 from necrostack.retry import RetryPolicy
-from necrostack.tally import Tally
+from necrostack.tally import OrganTally, Tally
 
 current_event: ContextVar[Event | None] = ContextVar("necrostack_current_event", default=None)
 """The event that is being handled, for whoever emits from inside a handler."""
 
 
 class RunEnded(BaseException):
-    """A handler ended the whole run: SystemExit, KeyboardInterrupt, or a real cancellation.
+    """A handler raised SystemExit or KeyboardInterrupt.
+
+    Inside a task those would tear down the event loop at once; like this, the run ends in order before they go on.
 
     Attributes:
-        error: What is to go on.
+        error: What was raised.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -34,29 +35,33 @@ class RunEnded(BaseException):
         self.error = error
 
 
-class Step:
-    """What came of one delivery, until it is settled.
+class Step(Settlement):
+    """A settlement in the making. It remembers which Organ emitted what.
 
     Attributes:
-        delivery: What was handled.
-        emitted: What its Organs emitted, in order.
-        emitters: The Organ behind each of these.
-        retries: Who gets it again.
-        dead: What becomes a dead letter.
+        emitters: The name of the Organ behind each emitted event.
     """
 
-    __slots__ = ("dead", "delivery", "emitted", "emitters", "retries")
+    emitters: tuple[str, ...]
 
     def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-        self.emitted: list[Event] = []
-        self.emitters: list[str] = []
-        self.retries: list[Retry] = []
-        self.dead: list[Failure] = []
+        # Frozen for everyone else; while it is made, its parts are replaced here, in the instance's dict.
+        fields = self.__dict__
+        fields["delivery"] = delivery
+        fields["emitted"] = fields["retries"] = fields["dead"] = fields["emitters"] = ()
 
-    def settlement(self) -> Settlement:
-        """Return what is to be committed."""
-        return Settlement(self.delivery, self.emitted, self.retries, self.dead)
+    def set_emitted(self, emitted: Sequence[Event], emitters: Sequence[str]) -> None:
+        """Say what was emitted, and by whom."""
+        self.__dict__["emitted"] = tuple(emitted)
+        self.__dict__["emitters"] = tuple(emitters)
+
+    def add_retry(self, retry: Retry) -> None:
+        """Somebody gets the event again."""
+        self.__dict__["retries"] = (*self.retries, retry)
+
+    def add_dead(self, *failures: Failure) -> None:
+        """Something becomes a dead letter."""
+        self.__dict__["dead"] = (*self.dead, *failures)
 
 
 class StepTaker:
@@ -66,82 +71,77 @@ class StepTaker:
         self._default_retry = default_retry
         self._instrumentation = instrumentation
         self._tally = tally
-        # What this task was cancelled by before the run is nobody's business here.
-        task = asyncio.current_task()
-        self._cancelled_before = task.cancelling() if task else 0
 
-    async def take(self, delivery: Delivery, organs: Sequence[OrganSpec]) -> Step:
-        """Run the Organs on a delivery, in order. A failure is that Organ's alone.
+    async def take(self, step: Step, organs: Sequence[OrganTally]) -> None:
+        """Run the Organs on a step's delivery, in order. A failure is that Organ's alone.
 
         Raises:
-            RunEnded: A handler ended the run; the delivery is not done.
+            RunEnded: A handler ends the program; the delivery is not done.
+            CancelledError: The task is cancelled; the delivery is not done.
         """
-        step = Step(delivery)
-        token = current_event.set(delivery.event)
+        delivery = step.delivery
+        event = delivery.event
+        token = current_event.set(event)
         try:
-            for spec in organs:
-                counts = self._tally.organs[spec.name]
-                counts.handled += 1
+            for organ in organs:
+                organ.handled += 1
                 # Handlers are foreign code: whatever they raise is caught here, and only here.
                 try:
-                    if self._instrumentation is None:
-                        result = spec.handle(delivery.event)
-                        if spec.is_async or inspect.isawaitable(result):
-                            result = await result if spec.timeout is None else await _within(spec, result)
+                    if self._instrumentation is not None:
+                        result = await self._watched(organ, delivery, self._instrumentation)
                     else:
-                        result = await self._watched(spec, delivery, self._instrumentation)
+                        result = organ.handle(event)
+                        if organ.timeout is not None:
+                            result = await _within(organ, result)
+                        elif organ.is_async or _is_awaitable(result):
+                            result = await result
                     if result is not None:
-                        self._collect(step, spec, result)
+                        self._collect(step, organ.name, result)
                 except BaseException as error:  # noqa: BLE001
-                    if _ends_run(error):
+                    if _is_cancellation(error):
+                        raise
+                    if isinstance(error, KeyboardInterrupt | SystemExit):
                         raise RunEnded(error) from None
-                    counts.failed += 1
-                    self._tally.failed += 1
-                    self.fail(step, spec, error)
+                    self.fail(step, organ, error)
         finally:
             current_event.reset(token)
-        return step
 
-    async def _watched(self, spec: OrganSpec, delivery: Delivery, instrumentation: Instrumentation) -> Any:
-        with _entered(instrumentation, spec, delivery):
-            result = spec.handle(delivery.event)
-            if inspect.isawaitable(result):
-                result = await result if spec.timeout is None else await _within(spec, result)
-            return result
+    async def _watched(self, organ: OrganTally, delivery: Delivery, instrumentation: Instrumentation) -> Any:
+        with _entered(instrumentation, organ.name, delivery):
+            result = organ.handle(delivery.event)
+            if organ.timeout is not None:
+                return await _within(organ, result)
+            return await result if _is_awaitable(result) else result
 
-    def _collect(self, step: Step, spec: OrganSpec, result: object) -> None:
+    def _collect(self, step: Step, name: str, result: object) -> None:
         """Take over what a handler returned: all of it or nothing."""
-        events = [result] if isinstance(result, Event) else _several(spec, result)
+        events: Sequence[Event] = (result,) if isinstance(result, Event) else _several(name, result)
+        parent = step.delivery.event
         try:
-            children = [caused_by(event, step.delivery.event) for event in events]
+            children = [caused_by(event, parent) for event in events]
         except EventError as error:
             raise HandlerResultError(str(error)) from error
         if self._instrumentation is not None:
-            children = [emitting(self._instrumentation, child, step.delivery.event) for child in children]
-        step.emitted += children
-        step.emitters += [spec.name] * len(children)
+            children = [emitting(self._instrumentation, child, parent) for child in children]
+        step.set_emitted((*step.emitted, *children), (*step.emitters, *[name] * len(children)))
 
-    def fail(self, step: Step, spec: OrganSpec, error: BaseException) -> None:
-        """Decide what becomes of an Organ that failed: again later, or a dead letter. Log it, once."""
+    def fail(self, step: Step, organ: OrganTally, error: BaseException) -> None:
+        """Decide what becomes of an Organ that failed: again later, or a dead letter. Count it, and log it, once."""
+        organ.failed += 1
+        self._tally.failed += 1
         delivery = step.delivery
-        outcome = self._delay_or_reason(spec, delivery.attempt, error)
+        outcome = self._delay_or_reason(organ.spec.retry or self._default_retry, delivery.attempt, error)
         delay = outcome if isinstance(outcome, float) else None
         attempts = (*delivery.attempts, Attempt(self._tally.now(), f"{type(error).__name__}: {error}", delay))
-        facts = {
-            "event_id": str(delivery.event.id),
-            "event_type": delivery.event.event_type,
-            "correlation_id": str(delivery.event.correlation_id),
-            "organ": spec.name,
-            "attempt": delivery.attempt,
-        }
+        facts = event_facts(delivery.event) | {"organ": organ.name, "attempt": delivery.attempt}
         if isinstance(outcome, float):
-            step.retries.append(Retry(organ=spec.name, delay=outcome, attempts=attempts))
+            step.add_retry(Retry(organ=organ.name, delay=outcome, attempts=attempts))
             logger.warning("retry_scheduled", extra={**facts, "delay": outcome}, exc_info=error)
             return
-        step.dead.append(
+        step.add_dead(
             Failure(
                 reason=outcome,
-                organ=spec.name,
+                organ=organ.name,
                 error_type=type(error).__name__,
                 error=str(error),
                 traceback=format_traceback(error),
@@ -150,9 +150,9 @@ class StepTaker:
         )
         logger.error("dead_lettered", extra={**facts, "reason": outcome}, exc_info=error)
 
-    def _delay_or_reason(self, spec: OrganSpec, attempt: int, error: BaseException) -> float | str:
-        """Seconds until this Organ runs again, or the reason why it does not."""
-        policy = spec.retry or self._default_retry
+    @staticmethod
+    def _delay_or_reason(policy: RetryPolicy, attempt: int, error: BaseException) -> float | str:
+        """Seconds until the Organ runs again, or the reason why it does not."""
         if isinstance(error, GiveUp):
             return error.reason
         # What came back once comes back again: no retry makes an event of it.
@@ -177,42 +177,45 @@ def emitting(instrumentation: Instrumentation, event: Event, parent: Event | Non
         return event
 
 
-def _entered(instrumentation: Instrumentation, spec: OrganSpec, delivery: Delivery) -> AbstractContextManager[object]:
+def _entered(instrumentation: Instrumentation, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
     try:
-        return instrumentation.handling(spec.name, delivery)
+        return instrumentation.handling(organ, delivery)
     except Exception:
         logger.exception("instrumentation_failed", extra={"hook": "handling"})
         return nullcontext()
 
 
-def _ends_run(error: BaseException) -> bool:
-    """Whether an error is not the handler's failure: the program ends, or somebody cancels this very task."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | SystemExit)
+def _is_awaitable(result: object) -> bool:
+    """Whether a sync handler gave back something to wait for, as one that is wrapped may do."""
+    return result is not None and not isinstance(result, Event) and inspect.isawaitable(result)
 
 
-async def _within(spec: OrganSpec, awaitable: Any) -> Any:
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether somebody cancels this very task. A CancelledError that nobody asked for is the handler's failure."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+async def _within(organ: OrganTally, awaitable: Any) -> Any:
     """Await a handler within its Organ's timeout."""
     # Not asyncio.wait_for: on Python 3.11 it swallows a cancellation that arrives with the result.
     try:
-        async with asyncio.timeout(spec.timeout) as limit:
+        async with asyncio.timeout(organ.timeout) as limit:
             return await awaitable
     except TimeoutError as error:
         if not limit.expired():
             raise
-        msg = f"{spec.name}.handle took longer than its timeout of {spec.timeout:g} s"
+        msg = f"{organ.name}.handle took longer than its timeout of {organ.timeout:g} s"
         raise TimeoutError(msg) from error
 
 
-def _several(spec: OrganSpec, result: object) -> Sequence[Event]:
+def _several(name: str, result: object) -> Sequence[Event]:
     if not isinstance(result, Sequence) or isinstance(result, str | bytes | bytearray):
-        msg = f"{spec.name}.handle returned {_shown(result)}; return None, an Event or a list of events"
+        msg = f"{name}.handle returned {_shown(result)}; return None, an Event or a list of events"
         raise HandlerResultError(msg)
     for index, item in enumerate(result):
         if not isinstance(item, Event):
-            msg = f"{spec.name}.handle returned a list whose item {index} is {_shown(item)}; every item must be an Event"
+            msg = f"{name}.handle returned a list whose item {index} is {_shown(item)}; every item must be an Event"
             raise HandlerResultError(msg)
     return result
 

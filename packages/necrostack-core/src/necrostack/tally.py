@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from necrostack.clock import Clock
+from necrostack.inspection import OrganSpec
 from necrostack.report import OrganReport, RunReport
+from necrostack.routing import Routes
 
 
 class OrganTally:
-    """One Organ's counters. See `OrganReport`."""
+    """One Organ in a run: how to call it, and its counters. See `OrganReport`."""
 
-    __slots__ = ("dead_lettered", "emitted", "failed", "handled", "retried")
+    __slots__ = ("dead_lettered", "emitted", "failed", "handle", "handled", "is_async", "name", "retried", "spec", "timeout")
 
-    def __init__(self) -> None:
+    def __init__(self, spec: OrganSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.handle = spec.handle
+        self.is_async = spec.is_async
+        self.timeout = spec.timeout
         self.handled = self.emitted = self.failed = self.retried = self.dead_lettered = 0
 
 
 class Tally:
-    """A run's counters. See `RunReport`."""
+    """A run's counters. See `RunReport`.
 
-    def __init__(self, organs: Iterable[str], clock: Clock) -> None:
-        self.organs = {name: OrganTally() for name in organs}
+    Attributes:
+        organs: Every Organ by name.
+        listening: The Organs that listen to each event type, in registration order.
+    """
+
+    def __init__(self, routes: Routes, clock: Clock) -> None:
+        self.organs = {name: OrganTally(spec) for name, spec in routes.by_name.items()}
+        self.listening = {
+            event_type: tuple(self.organs[spec.name] for spec in specs)
+            for event_type, specs in routes.by_event_type.items()
+        }
         self.handled = self.unrouted = self.emitted = self.failed = self.retried = 0
         self.dead_lettered = self.deduplicated = self.lost = 0
         self._clock = clock
