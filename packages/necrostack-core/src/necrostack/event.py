@@ -219,6 +219,7 @@ class _PayloadCheck:
 # --- the registry ------------------------------------------------------------------------------------
 
 _declared_classes: dict[str, type[Event]] = {}
+_declarations = 0
 
 
 def declared_class(event_type: str) -> type[Event]:
@@ -243,6 +244,11 @@ def as_declared(event: Event) -> Event:
         raise EventError(msg) from error
 
 
+def declarations() -> int:
+    """Count the declarations made until now: where it changed, what was kept before may have a class now."""
+    return _declarations
+
+
 def literal_event_type(cls: type[Event]) -> str | None:
     """The event type that a class fixes by a single-valued Literal; None when it leaves it open."""
     annotation = cls.model_fields["event_type"].annotation
@@ -264,7 +270,9 @@ def _declare(cls: type[Event]) -> None:
             f"give one of them another event_type"
         )
         raise EventTypeError(msg)
+    global _declarations
     _declared_classes[event_type] = cls
+    _declarations += 1
 
 
 def _check_declaration(cls: type[Event]) -> None:

@@ -16,8 +16,8 @@ from necrostack.backend import Admin, Backend, BackendStats, Consumer, PendingDe
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import BackendClosed, BackendFull, ConfigurationError, EventError
-from necrostack.event import MAX_EVENT_SIZE, Event, admit, as_declared
-from necrostack.log import logger
+from necrostack.event import MAX_EVENT_SIZE, Event, admit, as_declared, declarations
+from necrostack.log import event_facts, logger
 
 REPEAT_WINDOW = 120.0
 """Seconds in which the identical `enqueue` call is taken for a repetition. NATS JetStream has the same window."""
@@ -80,11 +80,13 @@ class InMemoryBackend(Backend):
         # What waits: a bare event is a live one, anything else comes as the delivery it will be.
         self._queue: deque[Event | Delivery] = deque()
         self._scheduled: list[tuple[float, int, Event | Delivery]] = []
-        self._pending: dict[_Receipt, Delivery] = {}
+        self._pending: dict[object, Delivery] = {}
         self._dead: dict[str, DeadLetter] = {}
         self._history: deque[_Kept] | None = deque(maxlen=history) if history else None
-        # Each call to `enqueue` that was kept, until when an identical one is taken for a repetition.
-        self._marks: dict[int, float] = {}
+        # The calls to `enqueue` that were kept: by the events' ids, until when an identical one is taken for a
+        # repetition, and what else makes it identical.
+        self._marks: dict[int, tuple[float, int]] = {}
+        self._declarations = declarations()
         self._waiting: set[asyncio.Future[None]] = set()
         self._numbers = itertools.count(1)
         self._topologies: list[str] = []
@@ -103,17 +105,19 @@ class InMemoryBackend(Backend):
         if not 0 <= delay < math.inf:
             msg = f"delay={delay!r} must be a number of seconds, 0 or more"
             raise ConfigurationError(msg)
-        admitted = [admit(event, self.max_event_size) for event in events]
-        mark = hash((delay, *((event.id.int, event.event_type, data) for event, data in admitted)))
-        if self._is_repeated(mark):
+        ids = hash(tuple([event.id.int for event in events]))
+        if not self._may_be_repeated(ids):
+            self._check_room(len(events))
+        content, admitted = 0, []
+        for event in events:
+            kept, data = admit(event, self.max_event_size)
+            admitted.append(kept)
+            content = hash((content, kept.event_type, data))
+        if self._is_repeated(ids, content):
             return
-        waiting = len(self._queue) + len(self._scheduled)
-        if self.max_size is not None and waiting + len(events) > self.max_size:
-            msg = f"{waiting} events wait and max_size is {self.max_size}: there is no room for {len(events)} more; none was kept"
-            raise BackendFull(msg)
-        self._marks[mark] = self.clock.monotonic() + REPEAT_WINDOW
-        for event, _ in admitted:
-            self._keep(event, delay)
+        self._check_room(len(events))
+        self._marks[ids] = (self.clock.monotonic() + REPEAT_WINDOW, content)
+        self._keep(admitted, delay)
         self._wake()
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
@@ -136,8 +140,17 @@ class InMemoryBackend(Backend):
         """See `Backend.settle`."""
         self._check_open()
         # All that can be wrong is found here, before the first settlement is done.
-        admitted = [[admit(event, self.max_event_size)[0] for event in ended.emitted] for ended in settlements]
-        accepted = [self._end(ended, emitted) for ended, emitted in zip(settlements, admitted, strict=True)]
+        emissions = [[admit(event, self.max_event_size)[0] for event in ended.emitted] for ended in settlements]
+        accepted = []
+        for ended, emitted in zip(settlements, emissions, strict=True):
+            delivery = self._pending.pop(ended.delivery.receipt, None)
+            accepted.append(delivery is not None)
+            if delivery is None:
+                continue
+            if emitted:
+                self._keep(emitted)
+            if ended.retries or ended.dead:
+                self._keep_failures(delivery, ended)
         self._wake()
         return accepted
 
@@ -145,7 +158,7 @@ class InMemoryBackend(Backend):
         """See `Backend.release`. They go back to where they were: before what is queued now."""
         self._check_open()
         for delivery in reversed(deliveries):
-            if self._pending.pop(_receipt(delivery), None) is not None:
+            if self._pending.pop(delivery.receipt, None) is not None:
                 self._queue.appendleft(delivery)
         self._wake()
 
@@ -169,17 +182,19 @@ class InMemoryBackend(Backend):
 
     # --- what waits --------------------------------------------------------------------------------------
 
-    def _keep(self, event: Event, delay: float = 0.0) -> None:
-        """Keep a new event."""
+    def _keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
+        """Keep new events."""
         if self._history is not None:
-            self._history.append(_Kept(self.clock.now(), event))
-        self._put(event, delay)
-
-    def _put(self, waiting: Event | Delivery, delay: float = 0.0) -> None:
+            now = self.clock.now()
+            self._history.extend(_Kept(now, event) for event in events)
         if delay > 0:
-            heapq.heappush(self._scheduled, (self.clock.monotonic() + delay, next(self._numbers), waiting))
+            for event in events:
+                self._schedule(event, delay)
         else:
-            self._queue.append(waiting)
+            self._queue.extend(events)
+
+    def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
+        heapq.heappush(self._scheduled, (self.clock.monotonic() + delay, next(self._numbers), waiting))
 
     def _take(self, limit: int) -> list[Delivery]:
         self._check_open()
@@ -187,17 +202,38 @@ class InMemoryBackend(Backend):
         now = self.clock.monotonic()
         while self._scheduled and self._scheduled[0][0] <= now:
             self._queue.append(heapq.heappop(self._scheduled)[2])
+        if self._declarations != declarations():
+            self._redeclare()
         taken: list[Delivery] = []
-        while self._queue and len(taken) < limit:
-            waiting = self._queue.popleft()
-            try:
-                delivery = _handed_over(waiting, _Receipt(now))
-            except EventError as error:
-                self._bury_misfit(waiting, error)
-                continue
-            self._pending[_receipt(delivery)] = delivery
+        queue, pending = self._queue, self._pending
+        while queue and len(taken) < limit:
+            waiting = queue.popleft()
+            receipt = _Receipt(now)
+            if isinstance(waiting, Delivery):
+                delivery = replace(waiting, receipt=receipt)
+            else:
+                delivery = Delivery(waiting, 1, "live", None, receipt)
+            pending[receipt] = delivery
             taken.append(delivery)
         return taken
+
+    def _redeclare(self) -> None:
+        """A class was declared since: what waits for it becomes one of its events, or a dead letter."""
+        self._declarations = declarations()
+        self._queue = deque(fit for waiting in self._queue if (fit := self._fitting(waiting)) is not None)
+        scheduled = [(due, number, self._fitting(waiting)) for due, number, waiting in self._scheduled]
+        self._scheduled = [(due, number, fit) for due, number, fit in scheduled if fit is not None]
+
+    def _fitting(self, waiting: Event | Delivery) -> Event | Delivery | None:
+        event = waiting.event if isinstance(waiting, Delivery) else waiting
+        try:
+            declared = as_declared(event)
+        except EventError as error:
+            plain = Event.model_validate_json(event.to_json())
+            self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=str(error)))
+            logger.error("dead_lettered", extra=event_facts(event) | {"reason": "undecodable", "error": str(error)})
+            return None
+        return replace(waiting, event=declared) if isinstance(waiting, Delivery) else declared
 
     async def _wait(self, timeout: float) -> None:
         """Wait until something is put, or due, or the time is up."""
@@ -216,26 +252,29 @@ class InMemoryBackend(Backend):
         for woken in self._waiting:
             _resolve(woken)
 
-    def _is_repeated(self, mark: int) -> bool:
+    def _may_be_repeated(self, ids: int) -> bool:
         now = self.clock.monotonic()
-        while self._marks and (oldest := next(iter(self._marks.items())))[1] <= now:
+        while self._marks and (oldest := next(iter(self._marks.items())))[1][0] <= now:
             del self._marks[oldest[0]]
-        return mark in self._marks
+        return ids in self._marks
+
+    def _is_repeated(self, ids: int, content: int) -> bool:
+        return ids in self._marks and self._marks[ids][1] == content
+
+    def _check_room(self, count: int) -> None:
+        waiting = len(self._queue) + len(self._scheduled)
+        if self.max_size is not None and waiting + count > self.max_size:
+            msg = f"{waiting} events wait and max_size is {self.max_size}: there is no room for {count} more; none was kept"
+            raise BackendFull(msg)
 
     # --- how it ends -------------------------------------------------------------------------------------
 
-    def _end(self, ended: Settlement, emitted: Sequence[Event]) -> bool:
-        delivery = self._pending.pop(_receipt(ended.delivery), None)
-        if delivery is None:
-            return False
-        for event in emitted:
-            self._keep(event)
+    def _keep_failures(self, delivery: Delivery, ended: Settlement) -> None:
         for retry in ended.retries:
             again = Delivery(delivery.event, delivery.attempt + 1, "retry", (retry.organ,), None, tuple(retry.attempts))
-            self._put(again, retry.delay)
+            self._schedule(again, retry.delay)
         for failure in ended.dead:
             self._bury(delivery.event, failure)
-        return True
 
     def _bury(self, event: Event, failure: Failure) -> None:
         letter = DeadLetter(
@@ -250,13 +289,6 @@ class InMemoryBackend(Backend):
             dead_at=self.clock.now(),
         )
         self._dead[letter.id] = letter
-
-    def _bury_misfit(self, waiting: Event | Delivery, error: EventError) -> None:
-        """Give up an event whose class was declared, differently, after it was kept."""
-        event = waiting if isinstance(waiting, Event) else waiting.event
-        plain = Event.model_validate_json(event.to_json())
-        self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=str(error)))
-        logger.error("dead_lettered", extra={"event_id": str(event.id), "event_type": event.event_type, "reason": str(error)})
 
     def _check_open(self) -> None:
         if self._closed:
@@ -273,7 +305,7 @@ class InMemoryAdmin(Admin):
     async def stats(self) -> BackendStats:
         """See `Admin.stats`."""
         backend = self._backend
-        pulled_at = next((receipt.pulled_at for receipt in backend._pending), None)
+        pulled_at = next((_pulled_at(delivery) for delivery in backend._pending.values()), None)
         return BackendStats(
             queued=len(backend._queue),
             pending=len(backend._pending),
@@ -314,7 +346,7 @@ class InMemoryAdmin(Admin):
         deliveries = [_redriven(letter, payload, self._backend.max_event_size) for letter in waiting]
         for letter, delivery in zip(waiting, deliveries, strict=True):
             self._backend._dead[letter.id] = replace(letter, redriven_at=self._backend.clock.now())
-            self._backend._put(delivery)
+            self._backend._queue.append(delivery)
         self._backend._wake()
         return len(waiting)
 
@@ -349,20 +381,20 @@ class InMemoryAdmin(Admin):
         for number, event in enumerate(events):
             if rate is not None and number > 0:
                 await sleep(self._backend.clock, 1 / rate)
-            self._backend._put(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
+            self._backend._queue.append(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
             self._backend._wake()
         return len(events)
 
     async def pending(self) -> AsyncIterator[PendingDelivery]:
         """See `Admin.pending`."""
         now = self._backend.clock.monotonic()
-        for receipt, delivery in list(self._backend._pending.items()):
+        for delivery in list(self._backend._pending.values()):
             yield PendingDelivery(
                 event=delivery.event,
                 attempt=delivery.attempt,
                 organs=delivery.organs,
                 consumer="memory",
-                idle=now - receipt.pulled_at,
+                idle=now - _pulled_at(delivery),
             )
 
     async def consumers(self) -> Sequence[Consumer]:
@@ -390,17 +422,9 @@ class InMemoryAdmin(Admin):
                 yield kept.event
 
 
-def _handed_over(waiting: Event | Delivery, receipt: _Receipt) -> Delivery:
-    """Make the delivery of what waited, with its event as the class that is declared now."""
-    if isinstance(waiting, Delivery):
-        return replace(waiting, event=as_declared(waiting.event), receipt=receipt)
-    return Delivery(as_declared(waiting), 1, "live", None, receipt)
-
-
-def _receipt(delivery: Delivery) -> _Receipt:
-    receipt = delivery.receipt
-    # A foreign receipt is one that was never given out here.
-    return receipt if isinstance(receipt, _Receipt) else _Receipt(0.0)
+def _pulled_at(delivery: Delivery) -> float:
+    assert isinstance(delivery.receipt, _Receipt), "what is pending was handed over here"
+    return delivery.receipt.pulled_at
 
 
 def _redriven(letter: DeadLetter, payload: Mapping[str, Any] | None, max_size: int) -> Delivery:
