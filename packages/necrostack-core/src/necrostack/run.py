@@ -90,6 +90,11 @@ class Run:
         self._stopped.set()
         self._interrupt_pull()
 
+    def stop_when_idle(self) -> None:
+        """Go on until nothing is left to do."""
+        self._until_idle = True
+        self._interrupt_pull()
+
     async def execute(self) -> RunReport:
         """Work until stopped, or idle.
 

@@ -181,6 +181,14 @@ class Spine:
         if self._run is not None:
             self._run.stop()
 
+    def stop_when_idle(self) -> None:
+        """Let the run end as `run_until_idle` does: when nothing is queued, pending or due. Does nothing without a run.
+
+        For whoever feeds a running Spine and has no more to give.
+        """
+        if self._run is not None:
+            self._run.stop_when_idle()
+
     async def aclose(self) -> None:
         """Close the backend. May be called again."""
         await self.backend.aclose()
