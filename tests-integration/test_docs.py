@@ -1,0 +1,348 @@
+"""What the pages show is true: their code runs, their links lead somewhere, and the reference misses nothing.
+
+How a page is run, in a folder of its own (the pages of the tutorial go on in one folder):
+
+* A `python` block that begins with a comment such as `# shop.py` is written to that file.
+* A `console` block is typed into a shell, line by line. What stands under a command is what it must print.
+  A command may only fail where `echo $?` follows it.
+* All other `python` blocks of a page are one program, which runs at the end. A `text` block that follows one of them
+  is what that one must print.
+
+`…` stands for anything: within a line, or, on a line of its own, for any number of lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sybil import Document, Region
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+import necrostack
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SOURCE = Path(necrostack.__file__).parent
+REPOSITORY = re.compile(r"https://github\.com/necrostack/necrostack/(?:blob|tree)/main/?")
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("packages/*/README.md")),
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
+COURSES = [
+    sorted((DOCS / "tutorial").glob("*.md")),
+    *([page] for page in PAGES if page.parent != DOCS / "tutorial"),
+]
+BETWEEN = "\x1e"
+
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PYTEST_ADDOPTS")},
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+# --- how a page is read --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the line of the page on which the text begins."""
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that it is, if it is one."""
+        named = re.match(r"# ([\w./-]+\.\w+)\n", self.text)
+        return named[1] if named else None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    return [
+        Block(language, text, example.line + 1)
+        for example in Document.parse(str(page), fenced_blocks)
+        for language, text in [example.parsed]
+    ]
+
+
+def fenced_blocks(document: Document) -> Iterator[Region]:
+    for region in FencedCodeBlockLexer(r"\w+")(document):
+        region.parsed = (region.lexemes["language"], str(region.lexemes["source"]))
+        region.evaluator = None
+        yield region
+
+
+def name_of(page: Path) -> str:
+    return re.sub(r"\W", "_", str(page.relative_to(ROOT).with_suffix("")))
+
+
+def program_of(blocks: Sequence[Block]) -> str:
+    """All blocks that are no file, on the lines that they have on the page, and a mark after each."""
+    lines: list[str] = []
+    for block in blocks:
+        if block.language == "python" and block.file is None:
+            lines += [""] * (block.line - 1 - len(lines))
+            lines += [*block.text.splitlines(), f"print({BETWEEN!r}, end='')"]
+    return "\n".join(lines)
+
+
+def prose_of(page: Path) -> str:
+    """The page without its code."""
+    return re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+# --- how a page is run ----------------------------------------------------------------------------------------
+
+
+def follow(page: Path, folder: Path) -> None:
+    """Do what the page shows, in this folder."""
+    blocks = blocks_of(page)
+    for block in blocks:
+        if block.language == "python" and block.file is not None:
+            write(folder / block.file, block.text)
+        elif block.language == "console":
+            type_in(page, block, folder)
+    program = program_of(blocks)
+    if program:
+        check_program(page, program, blocks, folder)
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def type_in(page: Path, block: Block, folder: Path) -> None:
+    typed = typed_in(block.text)
+    script = "".join(
+        f"{command}\ncode=$?; printf '{BETWEEN}%d{BETWEEN}' $code; (exit $code)\n" for command, _ in typed
+    )
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    printed = done.stdout.split(BETWEEN)
+    assert len(printed) == 2 * len(typed) + 1, f"{page}:{block.line}: the shell ended early\n{done.stdout}"
+    for number, (command, expected) in enumerate(typed):
+        actual, code = printed[2 * number], printed[2 * number + 1]
+        is_asked = number + 1 < len(typed) and typed[number + 1][0] == "echo $?"
+        assert code == "0" or is_asked, f"{page}:{block.line}: {command!r} failed with {code}\n{actual}"
+        assert matches(expected, actual), f"{page}:{block.line}: {command!r} printed\n{actual}\ninstead of\n{expected}"
+
+
+def typed_in(text: str) -> list[tuple[str, str]]:
+    """Commands, each with what it prints."""
+    typed: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            typed.append((line.removeprefix("$ "), ""))
+        elif line.startswith("> ") and not typed[-1][1]:
+            typed[-1] = (f"{typed[-1][0]}\n{line.removeprefix('> ')}", "")
+        else:
+            typed[-1] = (typed[-1][0], f"{typed[-1][1]}{line}\n")
+    return typed
+
+
+def check_program(page: Path, program: str, blocks: Sequence[Block], folder: Path) -> None:
+    file = folder / f"{name_of(page)}.py"
+    write(file, program)
+    done = subprocess.run([sys.executable, file.name], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{page}: its program failed\n{done.stderr}"
+    printed = iter(done.stdout.split(BETWEEN))
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language == "python" and block.file is None:
+            actual = next(printed)
+            if following is not None and following.language == "text":
+                assert matches(following.text, actual), (
+                    f"{page}:{following.line}: it printed\n{actual}\ninstead of\n{following.text}"
+                )
+
+
+def matches(expected: str, actual: str) -> bool:
+    """Whether two texts are one, with `…` for anything."""
+    pattern = "".join(
+        r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"[ ]*\n"
+        for line in expected.splitlines()
+    )
+    # A last line without its end is a line, too; what a shell prints before it ends does not matter.
+    return expected == "" or re.fullmatch(pattern, actual if actual.endswith("\n") or not actual else actual + "\n") is not None
+
+
+# --- the code -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pages", COURSES, ids=lambda pages: name_of(pages[0]))
+def test_the_code_of_a_page_does_what_the_page_says(pages: list[Path], tmp_path: Path) -> None:
+    for page in pages:
+        follow(page, tmp_path)
+
+
+def test_the_code_of_all_pages_passes_mypy_strict(tmp_path: Path) -> None:
+    for course in COURSES:
+        written = {
+            block.file: block.text for page in course for block in blocks_of(page) if block.file is not None
+        }
+        written |= {f"{name_of(page)}.py": program_of(blocks_of(page)) for page in course}
+        for name, text in written.items():
+            # Code that is shown to be wrong has its page say so, and what the checkers say of it.
+            if name.endswith(".py") and text and "wrong" not in name:
+                assert not (tmp_path / name).exists(), f"two pages write {name}; give one of them another name"
+                write(tmp_path / name, text)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path / '.cache'}", "."],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_first_command_of_the_readme_runs_the_real_program() -> None:
+    command = real_program()
+
+    done = subprocess.run(
+        shlex.split(command), cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    shown = next(
+        block.text for block in blocks_of(ROOT / "README.md") if block.text.startswith("repository ")
+    )
+    assert matches(shown, done.stdout), done.stdout
+
+
+def real_program() -> str:
+    """The last part of the command, after the environment was made, with this environment's program."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^python3 -m venv \.venv && \.venv/bin/pip install -q .*&& \.venv/bin/(necrostack run .*)$", text, re.MULTILINE)
+    assert found is not None, "README.md has no line that installs and runs the real program"
+    return found[1]
+
+
+# --- links ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", prose_of(page)):
+        is_ours = REPOSITORY.match(target)
+        if re.match(r"\w+:", target) and not is_ours:
+            continue
+        path, _, anchor = REPOSITORY.sub("", target).partition("#")
+        file = (ROOT / path if is_ours else page.parent / path) if path else page
+        if not file.exists() or (anchor and anchor not in anchors_of(file)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = re.findall(r"^((?:tutorial|how-to|reference|explanation)/[\w/-]+)$", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
+
+    pages = [str(page.relative_to(DOCS).with_suffix("")) for page in PAGES if DOCS in page.parents]
+
+    assert sorted(listed) == sorted(set(pages) - {"index"})
+
+
+# --- the reference --------------------------------------------------------------------------------------------
+
+
+def documented() -> set[str]:
+    """The dotted names for which the reference asks autodoc."""
+    text = "".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
+    return set(re.findall(r"^ *\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("package", ["necrostack", "necrostack.testing"])
+def test_every_public_name_is_in_the_reference(package: str) -> None:
+    public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
+
+    assert public - documented() == set()
+
+
+def test_every_error_is_in_the_reference() -> None:
+    errors = {
+        name
+        for name, value in vars(necrostack.errors).items()
+        if isinstance(value, type) and issubclass(value, necrostack.NecroStackError)
+    }
+
+    assert errors - {name.rpartition(".")[2] for name in documented()} == set()
+
+
+def test_the_reference_lists_each_line_of_the_log_with_its_level() -> None:
+    called = {
+        (call.args[0].value, {"exception": "ERROR"}.get(call.func.attr, call.func.attr.upper()))
+        for module in SOURCE.rglob("*.py")
+        for call in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "logger"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+    listed = rows_of(DOCS / "reference" / "log-events.md")
+
+    assert {(row[0], row[1]) for row in listed} == called
+
+
+def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
+    given = set()
+    for module in SOURCE.rglob("*.py"):
+        tree = ast.parse(module.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
+                given.add(node.value.value)
+            if isinstance(node, ast.FunctionDef) and node.name == "_delay_or_reason":
+                given |= {
+                    constant.value
+                    for returned in ast.walk(node)
+                    if isinstance(returned, ast.Return) and returned.value is not None
+                    for constant in ast.walk(returned.value)
+                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+                }
+
+    listed = {row[0] for row in rows_of(DOCS / "reference" / "dead-letters.md")}
+
+    assert listed == given
+
+
+def rows_of(page: Path) -> list[list[str]]:
+    """The rows of a page's tables whose first cell is a name."""
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in page.read_text("utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    return rows
