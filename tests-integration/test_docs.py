@@ -46,10 +46,12 @@ COURSES = [
 BETWEEN = "\x1e"
 
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PYTEST_ADDOPTS")},
+    **{name: value for name, value in os.environ.items() if name != "FORCE_COLOR"},
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     "COLUMNS": "100",
     "NO_COLOR": "1",
+    # pytest-asyncio warns of its own default where a folder has no configuration.
+    "PYTEST_ADDOPTS": "-o asyncio_default_fixture_loop_scope=function -p no:cacheprovider",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
