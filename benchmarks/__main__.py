@@ -25,10 +25,14 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     names = ", ".join(workload.name for workload in WORKLOADS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {names}; all unless some are named")
+    parser.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help=f"of {names}; all unless some are named"
+    )
     parser.add_argument("--rounds", type=_positive, help="how often each case runs")
     parser.add_argument("--n", type=_positive, help="the scale of each workload")
-    parser.add_argument("--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable")
+    parser.add_argument(
+        "--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable"
+    )
     parser.add_argument("--shape", action="append", help="only this shape; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as well")
@@ -56,7 +60,8 @@ def _chosen_cases(workload: Workload, options: argparse.Namespace) -> list[Case]
     ]
     for case in chosen:
         if lacking := missing(case):
-            _tell(f"{workload.name}: {case.shape}, {case.system}: left out, {', '.join(lacking)} is not installed")
+            lacked = ", ".join(lacking)
+            _tell(f"{workload.name}: {case.shape}, {case.system}: left out, {lacked} is not installed")
     return [case for case in chosen if not missing(case)]
 
 
@@ -77,7 +82,7 @@ def main() -> int:
         is_sound = is_sound and all(line.is_sound for line in lines)
         used += cases
     text = document(machine(), versions(used), tables)
-    print(text)
+    sys.stdout.write(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:

@@ -12,7 +12,7 @@ class Case:
         system: Its name in tables and for `--only`.
         shape: What it does; cases are compared within one shape.
         n: The scale that `command` is run at; 0 where there is none.
-        command: What follows the interpreter's name. It prints one `Measurement` as JSON, its last line on stdout.
+        command: What follows the interpreter's name. Its last line on stdout is one `Measurement` as JSON.
         needs: The distributions that must be installed.
         is_limit: Whether the others of its shape are divided by it.
         note: A word on how the system does it.

@@ -13,7 +13,7 @@ def markdown(workload: Workload, lines: Sequence[Line]) -> str:
     main, *others = workload.figures
     headings = ["shape", "system", "how", "N", main.heading, "min–max", "× limit"]
     headings += [figure.heading for figure in others]
-    rows = [headings + ["exact"], ["---"] * 3 + ["---:"] * (len(headings) - 2)]
+    rows = [[*headings, "exact"], ["---"] * 3 + ["---:"] * (len(headings) - 2)]
     rows += [_cells(workload, line) for line in lines]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"## {workload.title}\n\n{table}\n"

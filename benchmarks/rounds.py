@@ -1,4 +1,4 @@
-"""Runs cases round by round, each run in a fresh process, so that no heap, cache or garbage of one touches another."""
+"""Runs cases round by round, each run in a fresh process, so that none inherits the heap of another."""
 
 import json
 import os
@@ -77,9 +77,13 @@ def run_case(case: Case) -> Measurement:
     """
     command = [sys.executable, *case.command]
     # Its own code first on the path, nothing else of the caller's environment changed.
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    }
     try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     except subprocess.TimeoutExpired:
         msg = f"still running after {PATIENCE:.0f} s"
         raise RunFailed(msg) from None

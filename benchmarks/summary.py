@@ -22,7 +22,7 @@ class Line:
 
     Attributes:
         figures: In the order of the workload's; empty when no round ended.
-        ratio: The first figure's median, divided by the median of the limit of the same shape; None without a limit.
+        ratio: The first figure's median over that of the limit of the same shape; None without a limit.
         exact: How many of `rounds` did all the work exactly once.
     """
 
@@ -59,7 +59,9 @@ def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line
         Line(
             case=result.case,
             figures=found,
-            ratio=found[0].median / limits[result.case.shape] if found and result.case.shape in limits else None,
+            ratio=found[0].median / limits[result.case.shape]
+            if found and result.case.shape in limits
+            else None,
             exact=sum(measurement.exact for measurement in result.measured),
             rounds=len(result.measured) + len(result.failures),
         )
@@ -70,4 +72,6 @@ def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line
 def _spreads(result: Result, figures: Sequence[Figure]) -> list[Spread]:
     if not result.measured:
         return []
-    return [spread([measurement.figures[figure.key] for measurement in result.measured]) for figure in figures]
+    return [
+        spread([measurement.figures[figure.key] for measurement in result.measured]) for figure in figures
+    ]

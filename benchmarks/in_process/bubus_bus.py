@@ -1,4 +1,4 @@
-"""bubus: a typed event bus with a queue and a history of events and results; its events bring their own envelope."""
+"""bubus: an event bus with a queue, and a history of events and results; its events are their own envelope."""
 
 from bubus import BaseEvent, EventBus
 
@@ -31,7 +31,7 @@ def _subscribe(bus: EventBus, tally: Tally) -> None:
 
 
 async def prefilled(n: int, tally: Tally) -> None:
-    """Dispatch everything, then wait until idle; with a bounded history the bus refuses more than 100 waiting events."""
+    """Dispatch everything, then wait until idle; a bus with a bounded history refuses more than 100 events."""
     bus = EventBus(max_history_size=None)
     _subscribe(bus, tally)
     for number in range(n):
@@ -41,7 +41,7 @@ async def prefilled(n: int, tally: Tally) -> None:
 
 
 async def streamed(n: int, tally: Tally) -> None:
-    """Wait after each 40 events: the bus takes no more than 50, and each step costs it a walk through its history."""
+    """Wait after each 40 events: the bus takes no more than 50, and each is a walk through its history."""
     bus = EventBus(max_history_size=5)
     _subscribe(bus, tally)
     for number in range(n):

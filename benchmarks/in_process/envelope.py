@@ -1,4 +1,4 @@
-"""The least that an event needs, hand-written: what the limit and the peers without an envelope of their own carry."""
+"""The least that an event needs, hand-written: for the limit, and for peers that bring no envelope."""
 
 from datetime import UTC, datetime
 from typing import Literal

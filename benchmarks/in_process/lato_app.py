@@ -10,7 +10,7 @@ from benchmarks.in_process.envelope import utc_now
 from benchmarks.orders import Order, Tally, new_order, order_id
 
 
-class OrderPlaced(lato.Event, frozen=True):
+class OrderPlaced(lato.Event):
     """Published by the producer."""
 
     id: UUID = Field(default_factory=uuid4)
@@ -18,7 +18,7 @@ class OrderPlaced(lato.Event, frozen=True):
     payload: Order
 
 
-class OrderConfirmed(lato.Event, frozen=True):
+class OrderConfirmed(lato.Event):
     """Published by the handler of OrderPlaced."""
 
     id: UUID = Field(default_factory=uuid4)

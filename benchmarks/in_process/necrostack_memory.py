@@ -3,10 +3,9 @@
 import asyncio
 from typing import Literal
 
-from necrostack import BackendFull, Event, InMemoryBackend, Organ, RunReport, Spine
-
 from benchmarks.in_process import BOUND
 from benchmarks.orders import Order, Tally, new_order, order_id
+from necrostack import BackendFull, Event, InMemoryBackend, Organ, RunReport, Spine
 
 
 class OrderPlaced(Event):
@@ -23,16 +22,14 @@ class OrderConfirmed(Event):
     payload: Order
 
 
-class _TallyingOrgan(Organ):
+class Confirmer(Organ[OrderPlaced]):
+    """Confirms what was placed."""
+
+    listens_to = (OrderPlaced,)
+
     def __init__(self, tally: Tally) -> None:
         super().__init__()
         self.tally = tally
-
-
-class Confirmer(_TallyingOrgan):
-    """Confirms what was placed."""
-
-    listens_to = [OrderPlaced]
 
     async def handle(self, event: OrderPlaced) -> OrderConfirmed:
         """Count the event and emit the next."""
@@ -41,10 +38,14 @@ class Confirmer(_TallyingOrgan):
         return OrderConfirmed(payload=new_order(name))
 
 
-class Archivist(_TallyingOrgan):
+class Archivist(Organ[OrderConfirmed]):
     """Takes what was confirmed."""
 
-    listens_to = [OrderConfirmed]
+    listens_to = (OrderConfirmed,)
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self.tally = tally
 
     async def handle(self, event: OrderConfirmed) -> None:
         """Count the event."""
@@ -55,10 +56,9 @@ def _spine(backend: InMemoryBackend, tally: Tally) -> Spine:
     return Spine(organs=[Confirmer(tally), Archivist(tally)], backend=backend)
 
 
-def _check(n: int, *reports: RunReport) -> None:
-    handled, emitted = sum(report.handled for report in reports), sum(report.emitted for report in reports)
-    if (handled, emitted) != (2 * n, n):
-        msg = f"the run reports {handled} handled and {emitted} emitted events instead of {2 * n} and {n}"
+def _check(n: int, report: RunReport) -> None:
+    if (report.handled, report.emitted) != (2 * n, n):
+        msg = f"{report.handled} handled and {report.emitted} emitted events instead of {2 * n} and {n}"
         raise AssertionError(msg)
 
 
@@ -79,16 +79,14 @@ async def streamed(n: int, tally: Tally) -> None:
     backend = InMemoryBackend(max_size=BOUND)
     spine = _spine(backend, tally)
 
-    async def produce() -> None:
-        for number in range(n):
-            event = OrderPlaced(payload=new_order(order_id(number)))
-            while not await _accepted(backend, event):
-                await asyncio.sleep(0)
-
     running = asyncio.create_task(spine.run())
-    await produce()
-    spine.stop()
-    _check(n, await running, await spine.run_until_idle())
+    await asyncio.sleep(0)  # it has begun
+    for number in range(n):
+        event = OrderPlaced(payload=new_order(order_id(number)))
+        while not await _accepted(backend, event):  # noqa: ASYNC110 -- the documented way to wait for room
+            await asyncio.sleep(0)
+    spine.stop_when_idle()
+    _check(n, await running)
 
 
 async def _accepted(backend: InMemoryBackend, event: OrderPlaced) -> bool:

@@ -1,4 +1,4 @@
-"""pyee: an emitter that starts one asyncio task per event and handler. The loop's ready queue is the only queue."""
+"""pyee: an emitter that starts one asyncio task per handler call. The loop's own queue is the only one."""
 
 from pyee.asyncio import AsyncIOEventEmitter
 

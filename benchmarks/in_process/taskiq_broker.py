@@ -1,4 +1,7 @@
-"""taskiq's InMemoryBroker: serialises each call, starts one asyncio task for it, and validates the arguments again."""
+"""taskiq's InMemoryBroker: a call is serialised, its arguments are validated again, and it runs as a task."""
+
+from collections.abc import Coroutine
+from typing import Any
 
 from taskiq import InMemoryBroker
 from taskiq.decor import AsyncTaskiqDecoratedTask
@@ -7,7 +10,7 @@ from benchmarks.in_process import BOUND
 from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.orders import Tally, new_order, order_id
 
-PlacedTask = AsyncTaskiqDecoratedTask[[OrderPlaced], None]
+PlacedTask = AsyncTaskiqDecoratedTask[[OrderPlaced], Coroutine[Any, Any, None]]
 
 
 def _register(broker: InMemoryBroker, tally: Tally) -> PlacedTask:
@@ -25,7 +28,7 @@ def _register(broker: InMemoryBroker, tally: Tally) -> PlacedTask:
 
 
 async def _finish(broker: InMemoryBroker) -> None:
-    # wait_all() waits for the tasks that exist when it is called: first the placed ones, then the confirmed ones they started.
+    # It waits for the tasks that exist by then: first the placed ones, then the confirmed ones they started.
     await broker.wait_all()
     await broker.wait_all()
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.queued.run MODULE:FUNCTION N`: how much memory a process gains by queueing n events."""
+"""`python -m benchmarks.queued.run MODULE:FUNCTION N`: the memory that a process gains by n queued events."""
 
 import asyncio
 import sys

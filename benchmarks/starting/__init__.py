@@ -1,1 +1,1 @@
-"""import: how long a process waits for `import necrostack`, beside what no pydantic program can do without."""
+"""import: how long a process waits for `import necrostack`, beside what every pydantic program imports."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.starting.run MODULE`: time one import in this process, which has imported next to nothing."""
+"""`python -m benchmarks.starting.run MODULE`: time one import in a process that holds next to nothing."""
 
 import sys
 import time
