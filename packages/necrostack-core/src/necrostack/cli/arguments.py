@@ -1,0 +1,145 @@
+"""The arguments of every command, each command's own in its own file, read only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NoReturn, Protocol, cast
+
+from necrostack.cli.failures import Exit
+from necrostack.cli.terminal import Terminal
+
+COMMANDS: Mapping[str, str] = {
+    "run": "run a Spine, and feed it events from a file",
+    "emit": "state an event, or a file of events",
+    "graph": "draw who listens to what, and check it",
+    "schema": "write the JSON Schema or AsyncAPI document of the event types",
+    "new": "make a project that passes its own tests",
+    "version": "show the version",
+    "completion": "write the completion script of a shell",
+}
+"""Every command, and what it is for in one line."""
+
+_EPILOG = """\
+exit codes:
+  0 ok   1 failure   2 usage   3 app cannot be imported   4 backend out of reach   5 not found
+  6 check failed   7 done in part (lines of a feed were skipped)   130 interrupted
+  Dead letters alone leave the exit code at 0. A graceful stop by SIGTERM is 0.
+"""
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare its arguments."""
+
+    def execute(self, arguments: argparse.Namespace, terminal: Terminal) -> int:
+        """Do it, and return the exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(Exit.USAGE, f"necrostack: error: {message}; see {self.prog} --help\n")
+
+
+def build_parser(argv: Sequence[str] | None = None) -> Parser:
+    """Make the parser of the command line.
+
+    Args:
+        argv: What will be parsed, so that only its command is imported; None imports them all.
+    """
+    parser = Parser(
+        prog="necrostack",
+        description="Run, feed and look at NecroStack applications.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_const", const=True, help="show the version and end")
+    parser.set_defaults(execute=_without_command, verbose=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    called = None if argv is None else next((word for word in argv if not word.startswith("-")), "")
+    for name, purpose in COMMANDS.items():
+        own = commands.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if called in (None, name):
+            command = cast("Command", import_module(f"necrostack.cli.commands.{name}"))
+            command.add_arguments(own)
+            own.add_argument(
+                "-v", "--verbose", action="store_true", help="show whole tracebacks, log each delivery"
+            )
+            own.set_defaults(execute=command.execute)
+    return parser
+
+
+def _without_command(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    if arguments.version:
+        from necrostack.cli.commands import version
+
+        return version.execute(argparse.Namespace(json=False), terminal)
+    terminal.error(f"name a command: {', '.join(COMMANDS)}; see necrostack --help")
+    return Exit.USAGE
+
+
+def whole_number(text: str, *, least: int = 1) -> int:
+    """Read a number, `least` or more, for argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        msg = f"{text!r} is no whole number, {least} or more"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, 0 or more, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        msg = f"{text!r} is no number of seconds, 0 or more"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "write JSON") -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add `--backend`."""
+    parser.add_argument(
+        "--backend", metavar="URL", help="where events are kept, such as redis://localhost:6379"
+    )
+
+
+def add_app(parser: argparse.ArgumentParser) -> None:
+    """Add APP."""
+    parser.add_argument(
+        "app",
+        metavar="APP",
+        help="module:attribute, a Spine or a function that makes one; the current folder is looked in first",
+    )
+
+
+def add_feed(parser: argparse.ArgumentParser) -> None:
+    """Add what `run --feed` and `emit --file` have in common."""
+    parser.add_argument(
+        "--from-line", metavar="N", type=whole_number, default=1, help="begin with this line (the first is 1)"
+    )
+    parser.add_argument(
+        "--on-bad-line",
+        choices=("stop", "skip"),
+        default="stop",
+        help="at a line that is no event: stop there (exit code 1), or put it into FILE.skipped.ndjson, "
+        "go on, and end with exit code 7",
+    )

@@ -1,0 +1,1 @@
+"""The commands, one in each file: `add_arguments` declares, `execute` does."""

@@ -1,0 +1,360 @@
+"""Feeding from lines of NDJSON: each line whole or not at all, never far ahead of what is handled."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+from necrostack.backend import Backend
+from necrostack.cli.lines import FeedBroken, Line, LineSplitter, Source
+from necrostack.cli.reading import BackgroundReader
+from necrostack.clock import SYSTEM_CLOCK
+from necrostack.errors import BackendFull, EventError
+from necrostack.event import Event
+from necrostack.memory import REPEAT_WINDOW
+from necrostack.patience import Patience
+
+T = TypeVar("T")
+
+BATCH: Final = 256
+"""Events that are enqueued in one call."""
+
+WINDOW: Final = 1_000
+"""Events that may be queued in memory before the feed waits."""
+
+WINDOW_BYTES: Final = 64 * 1_048_576
+"""Bytes of lines that may be queued in memory, by their average size, before the feed waits."""
+
+ENVELOPE: Final = 65_536
+"""Bytes that a line may have beside its payload: id, lineage, headers."""
+
+_PAUSE_MIN, _PAUSE_MAX = 0.001, 0.1
+"""Seconds between two looks whether there is room again, doubled each time."""
+
+
+class BadLine(Exception):
+    """A line that is no event.
+
+    Attributes:
+        line: The line.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, line: Line, reason: str) -> None:
+        super().__init__(f"line {line.number}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+def parse(line: Line, max_size: int) -> Event:
+    """Read a line as `Event.from_json` does.
+
+    Raises:
+        BadLine: It is no event.
+    """
+    if line.is_too_long:
+        raise BadLine(line, f"it is longer than the {max_size} bytes that a line may have")
+    data = line.data.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.data
+    try:
+        return Event.from_json(data, max_size=max_size)
+    except EventError as error:
+        raise BadLine(line, _reason(data, error)) from error
+
+
+def is_blank(line: Line) -> bool:
+    """Whether there is nothing on the line."""
+    return not line.is_too_long and not line.data.strip()
+
+
+def _reason(data: bytes, error: EventError) -> str:
+    try:
+        data.decode()
+    except UnicodeDecodeError as wrong:
+        return f"this is not UTF-8: byte 0x{data[wrong.start]:02x} at column {wrong.start + 1}"
+    # The parser counts lines in what it was given, which is one.
+    return re.sub(r"at line 1 column (\d+)", r"at column \1", str(error))
+
+
+def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
+    """Go through the lines of a source, as many at a time as came together."""
+    for chunk in source.chunks():
+        if lines := list(splitter.split(chunk)):
+            yield lines
+    # Not reached when the source breaks off: what stands after the last line end is then no line.
+    if lines := list(splitter.finish()):
+        yield lines
+
+
+class SkippedLines:
+    """The file beside a feed that keeps the lines that were skipped, byte for byte. Made when there is one.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Name the file."""
+        self.path = Path(f"{source.name}.skipped.ndjson")
+        self._file: IO[bytes] | None = None
+
+    def keep(self, line: Line) -> None:
+        """Append a line; it is in the file when this returns."""
+        if self._file is None:
+            self._file = self.path.open("ab")
+        if line.whole is None:
+            self._file.write(line.data)
+            ending = line.data[-1:]
+        else:
+            shutil.copyfileobj(line.whole, self._file)
+            line.whole.seek(-1, os.SEEK_END)
+            ending = line.whole.read()
+        if ending != b"\n":
+            self._file.write(b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def find_bad_lines(source: Source, max_size: int, first_line: int) -> Iterator[BadLine | None]:
+    """Read a feed without enqueuing anything: what is wrong with each line that is not blank, or None."""
+    for lines in batches(source, LineSplitter(max_size)):
+        for line in lines:
+            if line.number < first_line or is_blank(line):
+                continue
+            try:
+                parse(line, max_size)
+            except BadLine as bad:
+                yield bad
+            else:
+                yield None
+
+
+class Feed:
+    """Enqueues the lines of a source, in order.
+
+    Attributes:
+        source: Where the lines come from.
+        kept: How many lines the backend keeps as events.
+        skipped: How many were no events and are in `skipped_lines`.
+        skipped_lines: The file for them.
+        next_line: The first line of which nothing was done.
+        error: Why it ended before the end of its source; None if it did not, or was stopped.
+        is_at_end: Whether its source was read to the end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        backend: Backend,
+        emit: Callable[..., Awaitable[None]],
+        *,
+        first_line: int = 1,
+        skips: bool = False,
+        is_windowed: bool = False,
+        on_kept: Callable[[Sequence[tuple[int, Event]]], None] = lambda _: None,
+        on_skipped: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Make a feed.
+
+        Args:
+            source: Where the lines come from.
+            backend: Where the events go.
+            emit: What enqueues them there.
+            first_line: The lines before this one are passed over.
+            skips: Whether a line that is no event is put aside; if not, the feed ends there.
+            is_windowed: Whether to wait when `WINDOW` events are queued.
+            on_kept: Called with the numbers of lines and their events as soon as they are kept.
+            on_skipped: Called with a sentence about each line that was skipped.
+        """
+        self.source = source
+        self.kept = self.skipped = 0
+        self.skipped_lines = SkippedLines(source)
+        self.next_line = first_line
+        self.error: str | None = None
+        self.is_at_end = False
+        self._backend = backend
+        self._emit = emit
+        self._first_line = first_line
+        self._skips = skips
+        self._is_windowed = is_windowed
+        self._on_kept = on_kept
+        self._on_skipped = on_skipped
+        self._max_size = backend.max_event_size + ENVELOPE
+        self._average_size = 1.0
+        self._batch_limit = BATCH
+        self._room = 0
+        self._calls = _RecentCalls()
+        self._patience = Patience(None, SYSTEM_CLOCK)
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Read no more. What is being enqueued is finished."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Enqueue until the end of the source, a bad line, or `stop()`. Sets `error`."""
+        reader = BackgroundReader(batches(self.source, LineSplitter(self._max_size, keep_long=self._skips)))
+        try:
+            while not self._stopped.is_set():
+                lines = await self._unless_stopped(reader.next())
+                if lines is None:
+                    break
+                await self._take(lines)
+            self.is_at_end = not self._stopped.is_set()
+        except FeedBroken as broken:
+            self.error = f"{self.source.name}, after line {self.next_line - 1}: {broken}"
+        except BadLine as bad:
+            self.error = f"{self.source.name}, {bad}"
+        finally:
+            reader.close()
+            self.skipped_lines.close()
+
+    async def _unless_stopped(self, waited_for: Coroutine[Any, Any, T]) -> T | None:
+        """Wait for something, or until stopped: None."""
+        work = asyncio.ensure_future(waited_for)
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            work.cancel()
+            stopped.cancel()
+
+    # --- lines ----------------------------------------------------------------------------------------------
+
+    async def _take(self, lines: Sequence[Line]) -> None:
+        """Enqueue what stands on some lines."""
+        try:
+            await self._take_open(lines)
+        finally:
+            for line in lines:
+                if line.whole is not None:
+                    line.whole.close()
+
+    async def _take_open(self, lines: Sequence[Line]) -> None:
+        waiting: list[tuple[Line, Event]] = []
+        for line in lines:
+            if line.number < self._first_line or is_blank(line):
+                continue
+            try:
+                event = parse(line, self._max_size)
+            except BadLine as bad:
+                await self._keep(waiting)
+                waiting = []
+                if self._stopped.is_set():
+                    return
+                self._meet(bad)
+                continue
+            self._average_size += (len(line.data) - self._average_size) / 64
+            waiting.append((line, event))
+            if len(waiting) == BATCH:
+                await self._keep(waiting)
+                waiting = []
+        await self._keep(waiting)
+        if not self._stopped.is_set():
+            self.next_line = max(self._first_line, lines[-1].number + 1)
+
+    def _meet(self, bad: BadLine) -> None:
+        """Put a bad line aside, or end the feed."""
+        self.next_line = bad.line.number
+        if not self._skips:
+            raise bad
+        try:
+            self.skipped_lines.keep(bad.line)
+        except OSError as error:
+            reason = (
+                f"{bad.reason}, and it cannot be kept in {self.skipped_lines.path}: {error.strerror or error}"
+            )
+            raise BadLine(bad.line, reason) from error
+        self.skipped += 1
+        self.next_line += 1
+        self._on_skipped(f"{self.source.name}, {bad}; skipped")
+
+    # --- events ---------------------------------------------------------------------------------------------
+
+    async def _keep(self, waiting: Sequence[tuple[Line, Event]]) -> None:
+        """Enqueue events, all of them unless stopped, as many in a call as there is room for."""
+        pause = _PAUSE_MIN
+        while waiting and not self._stopped.is_set():
+            if self._is_windowed and self._room <= 0:
+                self._room = await self._look_for_room()
+            if self._is_windowed and self._room <= 0:
+                pause = await self._pause(pause)
+                continue
+            count = min(len(waiting), self._batch_limit, self._room if self._is_windowed else BATCH)
+            count = self._calls.unlike_before(waiting[:count])
+            try:
+                await self._patience.through(partial(self._emit, *(event for _, event in waiting[:count])))
+            except BackendFull:
+                self._batch_limit = max(1, count // 2)
+                if count == 1:
+                    pause = await self._pause(pause)
+                continue
+            except EventError as error:
+                # All or none: alone, each of them shows whether it is the one.
+                self._batch_limit = 1
+                if count == 1:
+                    self._meet(BadLine(waiting[0][0], str(error)))
+                    waiting = waiting[1:]
+                continue
+            pause = _PAUSE_MIN
+            self._count(waiting[:count])
+            waiting = waiting[count:]
+
+    def _count(self, kept: Sequence[tuple[Line, Event]]) -> None:
+        self.kept += len(kept)
+        self.next_line = kept[-1][0].number + 1
+        self._room -= len(kept)
+        self._batch_limit = min(BATCH, self._batch_limit * 2)
+        self._calls.made(kept)
+        self._on_kept([(line.number, event) for line, event in kept])
+
+    async def _look_for_room(self) -> int:
+        window = max(1, min(WINDOW, int(WINDOW_BYTES / self._average_size)))
+        return window - (await self._backend.admin.stats()).queued
+
+    async def _pause(self, length: float) -> float:
+        """Let others work for a while; return how long to pause the next time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(length):
+                await self._stopped.wait()
+        return min(length * 2, _PAUSE_MAX)
+
+
+class _RecentCalls:
+    """Remembers calls, because a backend takes an identical one for a repetition, and keeps nothing.
+
+    A feed may hold the same lines several times: they are then cut differently.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def unlike_before(self, events: Sequence[tuple[Line, Event]]) -> int:
+        """How many of the events make a call that was not made before; 1 at the least."""
+        count = len(events)
+        while count > 1 and _call(events[:count]) in self._until:
+            count -= 1
+        return count
+
+    def made(self, events: Sequence[tuple[Line, Event]]) -> None:
+        """Remember a call, for twice as long as a backend does."""
+        now = SYSTEM_CLOCK.monotonic()
+        while self._until and (oldest := next(iter(self._until.items())))[1] <= now:
+            del self._until[oldest[0]]
+        self._until[_call(events)] = now + 2 * REPEAT_WINDOW
+
+
+def _call(events: Sequence[tuple[Line, Event]]) -> int:
+    return hash(tuple(event.id.int for _, event in events))

@@ -1,0 +1,62 @@
+"""SIGINT and SIGTERM: the first one drains, the second one cancels."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+
+class Signals:
+    """Listens to SIGINT and SIGTERM for as long as it is entered.
+
+    Attributes:
+        first: The signal that came first; None without one.
+        is_second: Whether a second one came.
+    """
+
+    def __init__(self, drain: Callable[[], object], cancel: Callable[[], object]) -> None:
+        """Say what to do.
+
+        Args:
+            drain: Called in the event loop at the first signal.
+            cancel: Called in the event loop at the second.
+        """
+        self.first: signal.Signals | None = None
+        self.is_second = False
+        self._drain = drain
+        self._cancel = cancel
+        self._loop = asyncio.get_running_loop()
+        self._before: dict[signal.Signals, Any] = {}
+        self._has_answered = True
+
+    def __enter__(self) -> Self:
+        # In the main thread only, says Python. Not by loop.add_signal_handler: what that calls waits for the
+        # loop, which an Organ that never returns would hold for ever.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._came)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _came(self, number: int, _: FrameType | None) -> None:
+        if not self._has_answered:
+            # The loop has not had its turn since the last one: a handler that does not await holds it.
+            raise KeyboardInterrupt
+        self._has_answered = False
+        if self.first is None:
+            self.first = signal.Signals(number)
+            self._loop.call_soon_threadsafe(self._answer, self._drain)
+        else:
+            self.is_second = True
+            self._loop.call_soon_threadsafe(self._answer, self._cancel)
+
+    def _answer(self, action: Callable[[], object]) -> None:
+        self._has_answered = True
+        action()

@@ -1,0 +1,232 @@
+"""What a command shows: data on stdout, all else on stderr; colour where rich is and a person looks."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from typing_extensions import Buffer
+
+from necrostack.log import JsonFormatter, logger
+
+CLEAR_LINE = "\r\x1b[K"
+"""To the line's beginning, and erase it: ECMA-48 `EL`."""
+
+
+class Terminal:
+    """Writes to stdout and stderr as they are at the time of writing."""
+
+    def __init__(self) -> None:
+        self._status = ""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person looks at stderr, so that progress is worth showing."""
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    # --- data -----------------------------------------------------------------------------------------------
+
+    def text(self, text: str) -> None:
+        """Write lines to stdout."""
+        self.clear_status()
+        print(text, flush=True)
+
+    def data(self, value: object) -> None:
+        """Write one JSON value to stdout, as one line."""
+        self.text(json.dumps(value, ensure_ascii=False))
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Write a table to stdout: the first column is a name, the others are numbers."""
+        if sys.stdout.isatty() and importlib.util.find_spec("rich"):
+            self.clear_status()
+            _rich_table(header, rows)
+        else:
+            self.text(_plain_table(header, rows))
+
+    # --- what is said about it ------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Write a line to stderr."""
+        self._say(f"necrostack: {text}")
+
+    def error(self, text: str) -> None:
+        """Write to stderr what went wrong."""
+        self._say(f"necrostack: error: {' '.join(text.split())}")
+
+    def _say(self, line: str) -> None:
+        self.clear_status()
+        print(line, file=sys.stderr, flush=True)
+
+    # --- the status line ------------------------------------------------------------------------------------
+
+    def status(self, text: str, done: float | None = None) -> None:
+        """Show how far it is in the last line of the terminal.
+
+        Args:
+            text: What to show.
+            done: How much of it is done, from 0 to 1; None when nobody knows.
+        """
+        sys.stderr.write(CLEAR_LINE + _status_line(text, done))
+        sys.stderr.flush()
+        self._status = text
+
+    def clear_status(self) -> None:
+        """Take the status line away."""
+        if self._status:
+            self._status = ""
+            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.flush()
+
+    @contextmanager
+    def logging(self, level: int) -> Iterator[None]:
+        """Send the log to stderr, clear of the status line, unless the application configured its own."""
+        if logger.handlers or logging.getLogger().handlers:
+            yield
+            return
+        handler = _LogHandler(self)
+        handler.setFormatter(JsonFormatter())
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._terminal.clear_status()
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # noqa: BLE001 -- as every handler of the standard library
+            self.handleError(record)
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def _plain_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in cells)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        yield cell.ljust(width) if column == 0 else cell.rjust(width)
+
+
+def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    for column, name in enumerate(header):
+        table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
+    for row in rows:
+        bad = [
+            name in ("failed", "dead-lettered") and bool(cell) for name, cell in zip(header, row, strict=True)
+        ]
+        table.add_row(
+            *(Text(str(cell), style="red" if is_bad else "") for cell, is_bad in zip(row, bad, strict=True))
+        )
+    Console(file=sys.stdout).print(table)
+
+
+# --- the status line ----------------------------------------------------------------------------------------
+
+_BAR_WIDTH = 24
+
+
+def _status_line(text: str, done: float | None) -> str:
+    width = _terminal_width() - 1
+    if done is None:
+        return text[:width]
+    percent = f"{done:4.0%} "
+    room = width - len(percent) - _BAR_WIDTH - 1
+    if room < 10:
+        return f"{percent}{text}"[:width]
+    return f"{_bar(done)} {percent}{text[:room]}"
+
+
+def _bar(done: float) -> str:
+    if importlib.util.find_spec("rich") is None:
+        filled = round(_BAR_WIDTH * done)
+        return f"[{'#' * (filled - 2)}{'.' * (_BAR_WIDTH - max(filled, 2))}]"
+    from rich.console import Console
+    from rich.progress_bar import ProgressBar
+
+    console = Console(file=sys.stderr)
+    with console.capture() as captured:
+        console.print(ProgressBar(total=1.0, completed=done, width=_BAR_WIDTH), end="")
+    return captured.get().rstrip("\n")
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+# --- closed pipes -------------------------------------------------------------------------------------------
+
+
+class _QuietPipe(io.FileIO):
+    """A file descriptor that swallows what is written after its reader has gone, as `… | head` does."""
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return super().write(data)
+
+
+@contextmanager
+def quiet_pipes() -> Iterator[None]:
+    """Let neither stdout nor stderr complain when their reader stops early: the command finishes its work.
+
+    What the application prints is covered, too. Streams that are not the process's own are left alone.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _quiet(sys.stdout, sys.__stdout__), _quiet(sys.stderr, sys.__stderr__)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _quiet(stream: TextIO | None, original: TextIO | None) -> TextIO:
+    if stream is None:  # the process was started without it
+        return Path(os.devnull).open("w")
+    if stream is not original:
+        return stream
+    stream.flush()
+    settings: dict[str, Any] = {
+        "encoding": stream.encoding,
+        "errors": stream.errors,
+        "line_buffering": stream.isatty(),
+    }
+    return io.TextIOWrapper(io.BufferedWriter(_QuietPipe(stream.fileno(), "w", closefd=False)), **settings)
