@@ -212,7 +212,8 @@ def test_every_figure_of_every_repository_is_what_plain_counting_gives(counted: 
 def test_the_command_of_the_readme_prints_the_same_figures_as_a_table(counted: dict[str, Figures]) -> None:
     done = run(*readme_command())
 
-    heading, rule, *rows = done.stdout.splitlines()
+    table, _, _ = done.stdout.partition("\n\n")
+    heading, rule, *rows = table.splitlines()
     assert heading.split() == ["repository", "section", "figures"]
     starts = [match.start() for match in re.finditer("-+", rule)]
     read: dict[str, Figures] = {}

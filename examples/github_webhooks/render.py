@@ -43,7 +43,8 @@ def _table(report: Report, width: int) -> str:
             text = ", ".join(f"{figure} {number}".replace(" ", UNTORN) for figure, number in figures.items())
             lines += _row(shown, section, text, width)
             shown = ""
-    return "\n".join(lines) + "\n"
+    # The blank line keeps it apart from what the command line says of the run.
+    return "\n".join(lines) + "\n\n"
 
 
 def _row(name: str, section: str, figures: str, width: int) -> list[str]:
