@@ -31,8 +31,9 @@ html_theme = "furo"
 html_title = f"NecroStack {release}"
 html_copy_source = False
 
-# Python's and pydantic's own names have no page here, and no inventory is fetched; private names have none.
-nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*"), ("py:.*", r".*\._\w+")]
+# Python's and pydantic's own names have no page here, and no inventory is fetched; private names and type
+# variables have none.
+nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*"), ("py:.*", r".*\._\w+"), ("py:class", r".*\.\w*T")]
 
 # The packages whose names are documented where users import them from.
 PUBLIC = ["necrostack", "necrostack.testing"]

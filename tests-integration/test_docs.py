@@ -5,8 +5,9 @@ How a page is run, in a folder of its own (the pages of the tutorial go on in on
 * A `python` block that begins with a comment such as `# shop.py` is written to that file.
 * A `console` block is typed into a shell, line by line. What stands under a command is what it must print.
   A command may only fail where `echo $?` follows it.
-* All other `python` blocks of a page are one program, which runs at the end. A `text` block that follows one of them
+* All other `python` blocks of a page are one program, which runs at the end. A `text` block after one of them
   is what that one must print.
+* An `sh` block is for the reader alone: it installs.
 
 `…` stands for anything: within a line, or, on a line of its own, for any number of lines.
 """
@@ -56,7 +57,7 @@ ENVIRONMENT = {
 }
 
 
-# --- how a page is read --------------------------------------------------------------------------------------
+# --- how a page is read ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,11 @@ def program_of(blocks: Sequence[Block]) -> str:
 
 
 def prose_of(page: Path) -> str:
-    """The page without its code."""
-    return re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    """The page without its blocks of code."""
+    return re.sub(r"^(`{3,}).*?^\1$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-# --- how a page is run ----------------------------------------------------------------------------------------
+# --- how a page is run ----------------------------------------------------------------------------
 
 
 def follow(page: Path, folder: Path) -> None:
@@ -149,7 +150,9 @@ def type_in(page: Path, block: Block, folder: Path) -> None:
         actual, code = printed[2 * number], printed[2 * number + 1]
         is_asked = number + 1 < len(typed) and typed[number + 1][0] == "echo $?"
         assert code == "0" or is_asked, f"{page}:{block.line}: {command!r} failed with {code}\n{actual}"
-        assert matches(expected, actual), f"{page}:{block.line}: {command!r} printed\n{actual}\ninstead of\n{expected}"
+        assert matches(expected, actual), (
+            f"{page}:{block.line}: {command!r} printed\n{actual}\ninstead of\n{expected}"
+        )
 
 
 def typed_in(text: str) -> list[tuple[str, str]]:
@@ -168,7 +171,9 @@ def typed_in(text: str) -> list[tuple[str, str]]:
 def check_program(page: Path, program: str, blocks: Sequence[Block], folder: Path) -> None:
     file = folder / f"{name_of(page)}.py"
     write(file, program)
-    done = subprocess.run([sys.executable, file.name], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, file.name], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{page}: its program failed\n{done.stderr}"
     printed = iter(done.stdout.split(BETWEEN))
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
@@ -183,14 +188,19 @@ def check_program(page: Path, program: str, blocks: Sequence[Block], folder: Pat
 def matches(expected: str, actual: str) -> bool:
     """Whether two texts are one, with `…` for anything."""
     pattern = "".join(
-        r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"[ ]*\n"
+        r"(?:.*\n)*"
+        if line.strip() == "…"
+        else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"[ ]*\n"
         for line in expected.splitlines()
     )
     # A last line without its end is a line, too; what a shell prints before it ends does not matter.
-    return expected == "" or re.fullmatch(pattern, actual if actual.endswith("\n") or not actual else actual + "\n") is not None
+    return (
+        expected == ""
+        or re.fullmatch(pattern, actual if actual.endswith("\n") or not actual else actual + "\n") is not None
+    )
 
 
-# --- the code -------------------------------------------------------------------------------------------------
+# --- the code -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pages", COURSES, ids=lambda pages: name_of(pages[0]))
@@ -208,7 +218,9 @@ def test_the_code_of_all_pages_passes_mypy_strict(tmp_path: Path) -> None:
         for name, text in written.items():
             # Code that is shown to be wrong has its page say so, and what the checkers say of it.
             if name.endswith(".py") and text and "wrong" not in name:
-                assert not (tmp_path / name).exists(), f"two pages write {name}; give one of them another name"
+                assert not (tmp_path / name).exists(), (
+                    f"two pages write {name}; give one of them another name"
+                )
                 write(tmp_path / name, text)
 
     done = subprocess.run(
@@ -226,7 +238,12 @@ def test_the_first_command_of_the_readme_runs_the_real_program() -> None:
     command = real_program()
 
     done = subprocess.run(
-        shlex.split(command), cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        shlex.split(command),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
 
     assert done.returncode == 0, done.stderr
@@ -239,18 +256,22 @@ def test_the_first_command_of_the_readme_runs_the_real_program() -> None:
 def real_program() -> str:
     """The last part of the command, after the environment was made, with this environment's program."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^python3 -m venv \.venv && \.venv/bin/pip install -q .*&& \.venv/bin/(necrostack run .*)$", text, re.MULTILINE)
+    found = re.search(
+        r"^python3 -m venv \.venv && \.venv/bin/pip install -q .*&& \.venv/bin/(necrostack run .*)$",
+        text,
+        re.MULTILINE,
+    )
     assert found is not None, "README.md has no line that installs and runs the real program"
     return found[1]
 
 
-# --- links ----------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     broken = []
-    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", prose_of(page)):
+    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", re.sub(r"`[^`\n]*`", "", prose_of(page))):
         is_ours = REPOSITORY.match(target)
         if re.match(r"\w+:", target) and not is_ours:
             continue
@@ -263,19 +284,23 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def anchors_of(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    listed = re.findall(r"^((?:tutorial|how-to|reference|explanation)/[\w/-]+)$", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^((?:tutorial|how-to|reference|explanation)/[\w/-]+)$",
+        (DOCS / "index.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
 
     pages = [str(page.relative_to(DOCS).with_suffix("")) for page in PAGES if DOCS in page.parents]
 
     assert sorted(listed) == sorted(set(pages) - {"index"})
 
 
-# --- the reference --------------------------------------------------------------------------------------------
+# --- the reference --------------------------------------------------------------------------------
 
 
 def documented() -> set[str]:
@@ -321,10 +346,14 @@ def test_the_reference_lists_each_line_of_the_log_with_its_level() -> None:
 
 def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
     given = set()
-    for module in SOURCE.rglob("*.py"):
+    for module in SOURCE.glob("*.py"):
         tree = ast.parse(module.read_text("utf-8"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
+            if (
+                isinstance(node, ast.keyword)
+                and node.arg == "reason"
+                and isinstance(node.value, ast.Constant)
+            ):
                 given.add(node.value.value)
             if isinstance(node, ast.FunctionDef) and node.name == "_delay_or_reason":
                 given |= {
@@ -342,9 +371,8 @@ def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
 
 def rows_of(page: Path) -> list[list[str]]:
     """The rows of a page's tables whose first cell is a name."""
-    rows = [
+    return [
         [cell.strip().strip("`") for cell in line.strip("|").split("|")]
         for line in page.read_text("utf-8").splitlines()
         if line.startswith("| `")
     ]
-    return rows
