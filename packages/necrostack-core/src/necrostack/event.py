@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, cast, get_args, get_origin
 from uuid import UUID
 
 from pydantic import (
@@ -21,43 +23,41 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import core_schema, from_json
-from typing_extensions import Self
 
 from necrostack.errors import EventError, EventTooLarge, EventTypeError, explain
 from necrostack.ids import new_id
-from necrostack.payload import (
-    FrozenDict,
-    PayloadSchema,
-    check_headers,
-    freeze_json,
-    freeze_typed,
-    may_be_unreadable,
-    payload_bytes,
-)
+from necrostack.payload import FrozenDict, check_headers, freeze_json, json_bytes, may_be_unreadable
+from necrostack.typed_payload import PayloadCheck, PayloadSchema, field_read_by_alias_only, freeze_values
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, PrivateAttr
     from pydantic._internal._model_construction import ModelMetaclass
-    from pydantic import PrivateAttr
-    from typing_extensions import dataclass_transform
+    from typing_extensions import TypeIs, dataclass_transform
 
-    # Type checkers must believe that every subclass is frozen. pydantic's own transform has no `frozen_default`: with
-    # `frozen=True` on the class each plain subclass would be an error, with `model_config` alone the Literal override
-    # of `event_type` would be one in pyright. Nothing of this exists at run time.
+    # Type checkers must believe that every subclass is frozen. pydantic's own has no `frozen_default`:
+    # with `frozen=True` on the class each plain subclass would be an error, with `model_config` alone the
+    # Literal override of `event_type` would be one in pyright. Nothing of this exists at run time.
     @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, PrivateAttr))
     class _FrozenModelMeta(ModelMetaclass): ...
 else:
     _FrozenModelMeta = type(BaseModel)
 
 MAX_EVENT_SIZE: Final = 1_048_576
-"""Bytes of JSON that a payload may have unless a backend is told otherwise: 1 MiB."""
+"""Bytes of JSON that payload and headers may have unless a backend is told otherwise: 1 MiB."""
 
-_EVENT_TYPE = StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+_ENVELOPE_SIZE: Final = 2048
+"""Bytes of JSON that all the rest of an event never exceeds."""
+
+_EVENT_TYPE = StringConstraints(
+    strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
+)
 EventType = Annotated[str, _EVENT_TYPE]
 """The routing key of an event: 1 to 255 characters after stripping, none of them a control character."""
 
 
 def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -70,7 +70,15 @@ def _now() -> datetime:
 
 
 def _own_id(data: dict[str, Any]) -> UUID:
-    return cast("UUID", data["id"])
+    # Without one when the id was refused, on versions of pydantic that call this all the same.
+    return cast("UUID", data.get("id"))
+
+
+_NO_HEADERS = FrozenDict()
+
+
+def _no_headers() -> FrozenDict:
+    return _NO_HEADERS
 
 
 class Event(BaseModel, metaclass=_FrozenModelMeta):
@@ -103,7 +111,7 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
     id: UUID = Field(default_factory=new_id)
     correlation_id: UUID = Field(default_factory=_own_id)
     causation_id: UUID | None = None
-    hops: int = Field(default=0, ge=0, lt=2**31)
+    hops: int = Field(default=0, ge=0, lt=2**53)
     timestamp: Annotated[AwareDatetime, AfterValidator(_utc)] = Field(default_factory=_now)
     event_type: EventType
     if TYPE_CHECKING:
@@ -114,7 +122,11 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
             PlainValidator(freeze_json),
             WithJsonSchema({"type": "object", "additionalProperties": True}),
         ] = Field(default_factory=FrozenDict)
-    headers: Annotated[Mapping[str, str], AfterValidator(check_headers)] = Field(default_factory=FrozenDict)
+    headers: Annotated[Mapping[str, str], AfterValidator(check_headers)] = Field(default_factory=_no_headers)
+
+    # What is left to look at when an event is made, and what its payload must be to be written; by class.
+    _payload_check: ClassVar[PayloadCheck | None] = None
+    _payload_models: ClassVar[frozenset[type]] = frozenset()
 
     def to_json(self) -> bytes:
         """Write the whole event as JSON, UTF-8.
@@ -122,10 +134,12 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
         Raises:
             EventError: The payload holds what JSON cannot carry.
         """
+        if self._payload_models and type(self.payload) not in self._payload_models:
+            raise _foreign_payload(self)
         try:
-            return self.__pydantic_serializer__.to_json(self)
+            return self.__pydantic_serializer__.to_json(self, by_alias=False, round_trip=True)
         except ValueError as error:
-            raise EventError(_unwritable(self, error)) from error
+            raise _unwritable(self, error) from error
 
     @classmethod
     def from_json(cls, data: bytes | str, *, max_size: int = MAX_EVENT_SIZE) -> Self:
@@ -133,28 +147,44 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
 
         Args:
             data: One JSON object, as `to_json` writes it.
-            max_size: How many bytes (characters of a string) it may have.
+            max_size: How many bytes of JSON its payload and headers may have.
 
         Raises:
-            EventTooLarge: `data` is longer than `max_size`.
+            EventTooLarge: `data` is longer than an event of that size can be.
             EventError: It is no JSON, no event, or not what its event type says.
         """
-        if len(data) > max_size:
-            msg = f"an event of {len(data)} bytes is larger than the {max_size} that are allowed"
-            raise EventTooLarge(msg)
         try:
-            target = _class_for(data)
-            event = target.__pydantic_validator__.validate_json(data)
-        except ValidationError as error:
-            msg = f"this is not an event: {explain(error)}"
+            data = data if isinstance(data, bytes) else data.encode()
+        except UnicodeEncodeError as error:
+            msg = "this is not an event: its text holds a lone surrogate, which no bytes can carry"
             raise EventError(msg) from error
-        except ValueError as error:
-            msg = f"this is not JSON: {error}"
-            raise EventError(msg) from error
+        if len(data) > max_size + _ENVELOPE_SIZE:
+            msg = (
+                f"an event of {len(data)} bytes is too large: {max_size} are allowed for payload and headers"
+            )
+            raise EventTooLarge(msg)
+        event = _read(data)
         if not isinstance(event, cls):
-            msg = f"{event.event_type!r} is declared by {_named(type(event))}, which is no {cls.__qualname__}; use Event.from_json"
+            msg = (
+                f"{event.event_type!r} is read as a {_named(type(event))}, which is no {cls.__qualname__}; "
+                f"use Event.from_json"
+            )
             raise EventError(msg)
         return event
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with changes that are validated like a constructor's arguments.
+
+        Args:
+            update: The fields that are to be different.
+            deep: Of no effect: what cannot change can be shared.
+        """
+        if not update:
+            return super().model_copy()
+        copy = self.model_validate({name: getattr(self, name) for name in Event.model_fields} | dict(update))
+        if self.__pydantic_private__:
+            object.__setattr__(copy, "__pydantic_private__", self.__pydantic_private__.copy())
+        return copy
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -166,21 +196,34 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
         return hash(self.id)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         schema = handler(source)
         if cls.__module__ == __name__:  # Event itself checks its payload as it freezes it
             return schema
-        found = _payload_schema(schema, handler)
-        if found.mutable_models:
-            name = found.mutable_models[0]
+        fields = _model_fields(schema, handler)
+        by_alias = field_read_by_alias_only(fields, cls.model_config)
+        if by_alias is not None:
             msg = (
-                f"{cls.__qualname__}.payload holds {name}, whose objects can be changed, but events are immutable; "
-                f"write class {name}(BaseModel, frozen=True)"
+                f"{cls.__qualname__}.{by_alias} is read by an alias; the fields of an event keep their names"
             )
             raise EventTypeError(msg)
-        if not found.needs_check:
+        payload = PayloadSchema(fields["fields"]["payload"]["schema"], handler.resolve_ref_schema)
+        if payload.problem:
+            msg = f"{cls.__qualname__}.payload {payload.problem}"
+            raise EventTypeError(msg)
+        cls._payload_models = payload.models
+        cls._payload_check = None
+        if not payload.needs_check:
             return schema
-        return core_schema.no_info_after_validator_function(_PayloadCheck(cls), schema)
+        cls._payload_check = PayloadCheck(cls._payload_type, round_trip=payload.needs_round_trip)
+        return core_schema.no_info_after_validator_function(_frozen, schema)
+
+    @classmethod
+    def _payload_type(cls) -> Any:
+        field = cls.model_fields["payload"]
+        return Annotated[cast("Any", field.annotation), field]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -191,29 +234,31 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
 _COMPARED = [name for name in Event.model_fields if name != "headers"]
 
 
-def _payload_schema(schema: Mapping[str, Any], handler: GetCoreSchemaHandler) -> PayloadSchema:
-    """Look at the payload's part of an event class's schema."""
-    inner: Mapping[str, Any] = handler.resolve_ref_schema(cast("Any", schema))
+def _model_fields(schema: core_schema.CoreSchema, handler: GetCoreSchemaHandler) -> Mapping[str, Any]:
+    """Find the part of an event class's schema that lists its fields."""
+    inner: Mapping[str, Any] = handler.resolve_ref_schema(schema)
     while inner["type"] != "model-fields":
         inner = inner["schema"]
-    payload = inner["fields"]["payload"]["schema"]
-    return PayloadSchema(payload, lambda ref: cast("Any", handler.resolve_ref_schema(ref)))
+    return inner
 
 
-class _PayloadCheck:
+def _frozen(event: Event) -> Event:
     """The extra step of event classes whose payload may hold what changes or does not survive JSON."""
+    check = event._payload_check
+    assert check is not None, "only the schema of a class with a check has this step"
+    # The event is being made and nobody has seen it yet.
+    event.__dict__["payload"] = check.freeze(event.payload)
+    return event
 
-    def __init__(self, cls: type[Event]) -> None:
-        self._cls = cls
-        self._declared: TypeAdapter[Any] | None = None
 
-    def __call__(self, event: Event) -> Event:
-        if self._declared is None:
-            field = self._cls.model_fields["payload"]
-            self._declared = TypeAdapter(cast("Any", Annotated[field.annotation, field]))
-        # The event is being made and nobody has seen it yet.
-        event.__dict__["payload"] = freeze_typed(event.payload, self._declared)
-        return event
+def _foreign_payload(event: Event) -> EventError:
+    """Refuse an object of a subclass of the payload's model: what the subclass adds would be lost in JSON."""
+    expected = " | ".join(sorted(model.__qualname__ for model in event._payload_models))
+    msg = (
+        f"event {event.id} ({event.event_type}) has a {type(event.payload).__qualname__} as its payload, "
+        f"but {type(event).__qualname__} declares {expected}; declare an event type for it"
+    )
+    return EventError(msg)
 
 
 # --- the registry ------------------------------------------------------------------------------------
@@ -228,7 +273,7 @@ def declared_class(event_type: str) -> type[Event]:
 
 
 def as_declared(event: Event) -> Event:
-    """Return the event as the class that is declared for its event type, so that every backend hands over the same.
+    """Return the event as the class that is declared for its event type; every backend hands over that.
 
     Raises:
         EventError: Its payload is not what that class says.
@@ -240,7 +285,9 @@ def as_declared(event: Event) -> Event:
     try:
         return target.model_validate_json(event.to_json())
     except ValidationError as error:
-        msg = f"event {event.id} is no {_named(target)}, which declares {event.event_type!r}: {explain(error)}"
+        msg = (
+            f"event {event.id} is no {_named(target)}, which declares {event.event_type!r}: {explain(error)}"
+        )
         raise EventError(msg) from error
 
 
@@ -278,12 +325,32 @@ def _declare(cls: type[Event]) -> None:
 def _check_declaration(cls: type[Event]) -> None:
     added = [*(cls.model_fields.keys() - Event.model_fields.keys()), *cls.model_computed_fields]
     if added:
-        msg = f"{_named(cls)} adds the field {added[0]!r} to the envelope; put it into the payload, or make it a property"
+        msg = f"{_named(cls)} adds the field {added[0]!r} to the envelope; put it into the payload"
+        raise EventTypeError(msg)
+    hidden = Event.model_fields.keys() - cls.model_fields.keys()
+    if hidden:
+        msg = (
+            f"{_named(cls)} makes {min(hidden)} a class variable, but it is a field of every event; write "
+            f'event_type: Literal["ORDER_PLACED"] = "ORDER_PLACED"'
+        )
+        raise EventTypeError(msg)
+    redefined = [name for base in _bases(cls) for name in _own_annotations(base) if name in _FIXED]
+    if redefined:
+        msg = f"{_named(cls)} redefines {redefined[0]}; a subclass may narrow event_type and payload only"
         raise EventTypeError(msg)
     for setting in ("frozen", "extra"):
-        if cls.model_config.get(setting) != Event.model_config.get(setting):
-            msg = f"{_named(cls)} sets {setting}={cls.model_config.get(setting)!r}; events keep {Event.model_config.get(setting)!r}"
+        ours, theirs = Event.model_config.get(setting), cls.model_config.get(setting)
+        if theirs != ours:
+            msg = f"{_named(cls)} sets {setting}={theirs!r}; events keep {setting}={ours!r}"
             raise EventTypeError(msg)
+
+
+_FIXED = Event.model_fields.keys() - {"event_type", "payload"}
+
+
+def _bases(cls: type[Event]) -> list[type]:
+    """The class and its bases, down to Event."""
+    return [base for base in cls.__mro__ if base not in Event.__mro__]
 
 
 def _check_literal(cls: type[Event], event_type: object) -> None:
@@ -322,18 +389,16 @@ def _own_annotations(cls: type) -> Mapping[str, object]:
         import annotationlib
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return cast("Mapping[str, object]", cls.__dict__.get("__annotations__", {}))
+    return inspect.get_annotations(cls)
 
 
 def _replaces(new: type[Event], old: type[Event]) -> bool:
-    """Whether both are one piece of source run again: a reload, a notebook cell, `__main__` imported by its name too."""
+    """Whether both are one piece of source: after a reload, in a notebook, under another module's name."""
     if "<locals>" in new.__qualname__ and "<locals>" in old.__qualname__:
         return True
     if new.__qualname__ != old.__qualname__:
         return False
-    if new.__module__ == old.__module__:
-        return True
-    return "__main__" in (new.__module__, old.__module__) and _source(new) is not None and _source(new) == _source(old)
+    return new.__module__ == old.__module__ or _source(new) == _source(old) is not None
 
 
 def _source(cls: type) -> str | None:
@@ -344,13 +409,33 @@ def _named(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _class_for(data: bytes | str) -> type[Event]:
-    """Find the declared class of an event still in bytes, by reading its event type first."""
-    if not _declared_classes:
-        return Event
-    found = from_json(data)
+# Where an event type most likely stands in the JSON of an event. If it was not that, the event is read again.
+_EVENT_TYPE_IN_JSON = re.compile(rb'"event_type"\s*:\s*"([^"\\]+)"')
+
+
+def _read(data: bytes) -> Event:
+    likely = _EVENT_TYPE_IN_JSON.search(data)
+    target = declared_class(likely[1].decode(errors="replace")) if likely else Event
+    try:
+        try:
+            return as_declared(target.__pydantic_validator__.validate_json(data))
+        except ValidationError:
+            other = _class_in(data)
+            if other is None or other is target:
+                raise
+            return other.model_validate_json(data)
+    except ValidationError as error:
+        msg = f"this is not an event: {explain(error)}"
+        raise EventError(msg) from error
+
+
+def _class_in(data: bytes) -> type[Event] | None:
+    try:
+        found = from_json(data)
+    except ValueError:
+        return None
     event_type = found.get("event_type") if isinstance(found, dict) else None
-    return _declared_classes.get(event_type.strip(), Event) if isinstance(event_type, str) else Event
+    return declared_class(event_type) if isinstance(event_type, str) else None
 
 
 # --- what a backend does with an event -------------------------------------------------------------------
@@ -361,34 +446,61 @@ def admit(event: Event, max_size: int) -> tuple[Event, bytes]:
 
     Args:
         event: What was emitted.
-        max_size: How many bytes of JSON its payload may have.
+        max_size: How many bytes of JSON its payload and headers may have.
 
     Returns:
         The event as its declared class, and its payload as JSON.
 
     Raises:
-        EventTooLarge: The payload has more than `max_size` bytes.
+        EventTooLarge: Payload and headers have more than `max_size` bytes.
         EventError: It is not what its event type says, or JSON cannot carry it.
     """
     if type(event) is not _declared_classes.get(event.event_type, Event):
         event = as_declared(event)
-    try:
-        data = payload_bytes(event.payload)
-    except ValueError as error:
-        raise EventError(_unwritable(event, error)) from error
-    if len(data) > max_size:
+    data = payload_json(event)
+    size = len(data) + (len(json_bytes(event.headers)) if event.headers else 0)
+    if size > max_size:
         msg = (
-            f"event {event.id} ({event.event_type}) has a payload of {len(data)} bytes, more than the {max_size} that are "
-            f"allowed; keep the data elsewhere and emit a reference to it"
+            f"event {event.id} ({event.event_type}) has a payload and headers of {size} bytes, more than the "
+            f"{max_size} that are allowed; keep the data elsewhere and emit a reference to it"
         )
         raise EventTooLarge(msg)
     if may_be_unreadable(data):
-        type(event).from_json(event.to_json(), max_size=sys.maxsize)
+        try:
+            freeze_values(event.payload)
+        except ValueError as error:
+            raise _unwritable(event, error) from error
     return event, data
 
 
-def _unwritable(event: Event, error: ValueError) -> str:
-    return f"the payload of event {event.id} ({event.event_type}) cannot be written as JSON: {error}"
+def payload_json(event: Event) -> bytes:
+    """Write an event's payload as JSON, UTF-8.
+
+    Raises:
+        EventError: It holds what JSON cannot carry.
+    """
+    payload, check, models = event.payload, event._payload_check, event._payload_models
+    try:
+        if type(payload) in models:
+            data: bytes = payload.__pydantic_serializer__.to_json(payload, by_alias=False, round_trip=True)
+            return data
+        if check is not None:
+            return check.write(payload)
+        if not models:
+            return json_bytes(payload)
+    except (TypeError, ValueError) as error:
+        raise _unwritable(event, error) from error
+    raise _foreign_payload(event)
+
+
+def _unwritable(event: Event, error: Exception) -> EventError:
+    """Return the error that says where in the payload the trouble is, where that can be found."""
+    problem: object = error
+    try:
+        freeze_values(event.payload)
+    except ValueError as found:
+        problem = found
+    return EventError(f"event {event.id} ({event.event_type}) cannot be written as JSON: {problem}")
 
 
 def caused_by(event: Event, parent: Event) -> Event:
@@ -403,17 +515,24 @@ def caused_by(event: Event, parent: Event) -> Event:
             f"emit a new event, without id="
         )
         raise EventError(msg)
-    # What model_copy(update=…) does, at a quarter of its cost: this runs once for every emitted event.
-    child = _new(type(event))
-    fields = event.__dict__.copy()
-    fields["correlation_id"] = parent.correlation_id
-    fields["causation_id"] = parent.id
-    fields["hops"] = parent.hops + 1
-    _set(child, "__dict__", fields)
-    _set(child, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
+    lineage = {"correlation_id": parent.correlation_id, "causation_id": parent.id, "hops": parent.hops + 1}
+    cls = type(event)
+    if cls.__private_attributes__:
+        return event.model_copy(update=lineage)
+    # What model_copy does, at a quarter of its cost: this runs once for every emitted event.
+    child = _new(cls)
+    _set(child, "__dict__", event.__dict__ | lineage)
+    _set(
+        child, "__pydantic_fields_set__", _ALL_FIELDS
+    )  # as after a way through bytes, which hold every field
     _set(child, "__pydantic_extra__", None)
-    _set(child, "__pydantic_private__", event.__pydantic_private__)
+    _set(child, "__pydantic_private__", None)
     return child
+
+
+def is_event(value: object) -> TypeIs[Event]:
+    """Say whether something is an Event: `isinstance`, without pydantic's detour, which costs a microsecond."""
+    return Event in type(value).__mro__
 
 
 _new = object.__new__
