@@ -36,7 +36,7 @@ html_copy_source = False
 nitpick_ignore_regex = [("py:.*", r"(?!necrostack\b).*"), ("py:.*", r".*\._\w+"), ("py:class", r".*\.\w*T")]
 
 # The packages whose names are documented where users import them from.
-PUBLIC = ["necrostack", "necrostack.testing"]
+PUBLIC = ["necrostack", "necrostack.testing", "necrostack.testing.contract"]
 
 
 def resolve_to_public(

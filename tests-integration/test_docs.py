@@ -14,6 +14,7 @@ How a page is run, in a folder of its own (the pages of the tutorial go on in on
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import os
@@ -21,7 +22,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 import necrostack
+from necrostack.cli.arguments import build_parser
+from necrostack.cli.failures import Exit
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -309,7 +312,7 @@ def documented() -> set[str]:
     return set(re.findall(r"^ *\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("package", ["necrostack", "necrostack.testing"])
+@pytest.mark.parametrize("package", ["necrostack", "necrostack.testing", "necrostack.testing.contract"])
 def test_every_public_name_is_in_the_reference(package: str) -> None:
     public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
 
@@ -369,10 +372,51 @@ def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
     assert listed == given
 
 
+def test_the_reference_lists_each_command_with_its_arguments() -> None:
+    sections = re.split(
+        r"^## `(\w+)`$", (DOCS / "reference" / "command-line.md").read_text("utf-8"), flags=re.MULTILINE
+    )
+    told = {
+        name: {row[0] for row in rows_in(text)}
+        for name, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+
+    assert told == {name: arguments_of(parser) for name, parser in command_parsers().items()}
+
+
+def command_parsers() -> Mapping[str, argparse.ArgumentParser]:
+    (commands,) = (
+        action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return commands.choices
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> set[str]:
+    """How an argument is written, such as `--feed FILE`."""
+    written = set()
+    for action in parser._actions:
+        value = action.metavar or "|".join(action.choices or [action.dest])
+        if not action.option_strings:
+            written.add(str(value))
+        elif action.dest != "help":
+            written.add(f"{action.option_strings[-1]} {'' if action.nargs == 0 else value}".strip())
+    return written
+
+
+def test_the_reference_lists_each_exit_code() -> None:
+    intro = (DOCS / "reference" / "command-line.md").read_text("utf-8").partition("\n## ")[0]
+
+    assert {row[0] for row in rows_in(intro)} == {str(int(code)) for code in Exit}
+
+
 def rows_of(page: Path) -> list[list[str]]:
-    """The rows of a page's tables whose first cell is a name."""
+    return rows_in(page.read_text("utf-8"))
+
+
+def rows_in(text: str) -> list[list[str]]:
+    """The rows of tables whose first cell is code."""
     return [
-        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-        for line in page.read_text("utf-8").splitlines()
+        [cell.strip().strip("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
         if line.startswith("| `")
     ]
