@@ -1,0 +1,358 @@
+"""Settle and release: a delivery ends once, and all that came of it is kept with that or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+
+from necrostack.delivery import Delivery, Failure, Retry, Settlement
+from necrostack.errors import EventError, EventTooLarge
+from necrostack.event import Event
+from necrostack.testing.contract.check import check
+from necrostack.testing.contract.expect import (
+    dead_letters,
+    expect,
+    expect_empty,
+    expect_equal,
+    expect_error,
+    expect_once_each,
+    numbers,
+    pull_all,
+    pull_one,
+)
+from necrostack.testing.contract.factory import BackendFactory
+from necrostack.testing.contract.samples import CHILD, misfit, numbered, several
+
+RACES = 30
+
+
+@check()
+async def check_an_acknowledged_delivery_does_not_come_again(factory: BackendFactory) -> None:
+    """`ack` ends it."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+
+    ours = await backend.ack(await pull_one(factory, backend))
+
+    expect_equal(ours, True, "the answer to ack")
+    expect((await backend.admin.stats()).idle, "an acknowledged delivery is still counted")
+    await expect_empty(backend, "after ack")
+
+
+@check()
+async def check_a_pulled_event_is_not_handed_over_twice(factory: BackendFactory) -> None:
+    """It is pending: nobody else gets it before it is settled or released."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    await pull_one(factory, backend)
+
+    await expect_empty(backend, "while a delivery is pending")
+
+
+@check()
+async def check_a_delivery_is_settled_once(factory: BackendFactory) -> None:
+    """The second settlement is refused with False, and nothing of it is done."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    delivery = await pull_one(factory, backend)
+    failure = Failure(reason="given up", organ="Billing")
+    ended = Settlement(delivery, [numbered(2)], [Retry(organ="Audit", delay=0.0)], [failure])
+
+    answers = [(await backend.settle(ended))[0] for _ in range(3)]
+    answers.append(await backend.ack(delivery))
+
+    expect_equal(answers, [True, False, False, False], "the answers")
+    expect_equal(
+        sorted(numbers(await pull_all(factory, backend, 2))), [1, 2], "the retry and what was emitted"
+    )
+    await expect_empty(backend, "after one settlement of three was accepted")
+    expect_equal(len(await dead_letters(backend)), 1, "dead letters")
+
+
+@check()
+async def check_one_call_settles_a_delivery_once(factory: BackendFactory) -> None:
+    """Also when it is given twice at once."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    ended = Settlement(await pull_one(factory, backend), emitted=[numbered(2)])
+
+    ours = await backend.settle(ended, ended)
+
+    expect_equal(list(ours), [True, False], "the answers")
+    await pull_all(factory, backend, 1)
+    await expect_empty(backend, "after one delivery was given twice")
+
+
+@check()
+async def check_of_settlements_that_race_one_wins(factory: BackendFactory) -> None:
+    """Commit, retry and dead letter at once: one is done, whole, and the others not at all."""
+    backend = await factory.make()
+    for number in range(RACES):
+        await backend.enqueue(numbered(number))
+        delivery = await pull_one(factory, backend)
+        rivals = [
+            Settlement(delivery, emitted=[numbered(number, CHILD)]),
+            Settlement(delivery, retries=[Retry(organ="Billing", delay=0.0)]),
+            Settlement(delivery, dead=[Failure(reason="given up", organ="Billing")]),
+        ]
+        rivals = rivals[number % 3 :] + rivals[: number % 3]
+        before = len(await dead_letters(backend))
+
+        answers = [ours for (ours,) in await asyncio.gather(*(backend.settle(rival) for rival in rivals))]
+
+        expect_equal(sorted(answers), [False, False, True], f"the answers of race {number}")
+        winner = rivals[answers.index(True)]
+        came = await backend.pull(limit=10, timeout=0 if winner.dead else 5 * factory.unit)
+        expect_equal(len(came), len(winner.emitted) + len(winner.retries), "what the winner left to pull")
+        expect_equal(len(await dead_letters(backend)) - before, len(winner.dead), "the winner's dead letters")
+        await backend.settle(*map(Settlement, came))
+    expect((await backend.admin.stats()).idle, "something is left after all races")
+
+
+@check()
+async def check_a_settlement_keeps_all_or_nothing(factory: BackendFactory) -> None:
+    """One emitted event that cannot be kept: nothing is emitted, retried, given up or acknowledged."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    delivery = await pull_one(factory, backend)
+    torn = Settlement(
+        delivery,
+        emitted=[numbered(2), misfit(), numbered(3)],
+        retries=[Retry(organ="Audit", delay=0.0)],
+        dead=[Failure(reason="given up", organ="Billing")],
+    )
+
+    await expect_error(backend.settle(torn), EventError)
+
+    await expect_empty(backend, "after a refused settlement")
+    stats = await backend.admin.stats()
+    left = (stats.queued, stats.pending, stats.scheduled, stats.dead)
+    expect_equal(left, (0, 1, 0, 0), "queued, pending, scheduled and dead after a refused settlement")
+    expect_equal(await backend.ack(delivery), True, "the answer to a settlement that can be kept")
+
+
+@check()
+async def check_settlements_of_one_call_are_all_refused_together(factory: BackendFactory) -> None:
+    """What cannot be kept is found before the first of them is done, wherever it stands."""
+    backend = await factory.make()
+    await backend.enqueue(*several(2))
+    first, second = await pull_all(factory, backend, 2)
+
+    for torn in (
+        [Settlement(first, emitted=[numbered(7)]), Settlement(second, emitted=[misfit()])],
+        [Settlement(first, emitted=[misfit()]), Settlement(second, emitted=[numbered(7)])],
+    ):
+        await expect_error(backend.settle(*torn), EventError)
+
+    await expect_empty(backend, "after refused settlements")
+    expect_equal(
+        list(await backend.settle(Settlement(first), Settlement(second))), [True, True], "afterwards"
+    )
+
+
+@check()
+async def check_a_settlement_with_too_large_an_event_keeps_nothing(factory: BackendFactory) -> None:
+    """The size limit holds for what handlers emit, too."""
+    backend = await factory.make(max_event_size=1_000)
+    await backend.enqueue(numbered(1))
+    delivery = await pull_one(factory, backend)
+    large = numbered(3, text="x" * 1_000)
+
+    await expect_error(backend.settle(Settlement(delivery, emitted=[numbered(2), large])), EventTooLarge)
+
+    await expect_empty(backend, "after a refused settlement")
+    expect_equal(await backend.ack(delivery), True, "the answer to a settlement that can be kept")
+
+
+@check()
+async def check_settlements_are_answered_in_their_order(factory: BackendFactory) -> None:
+    """One that is refused does not hold up the others of the call."""
+    backend = await factory.make()
+    await backend.enqueue(*several(5))
+    deliveries = await pull_all(factory, backend, 5)
+    await backend.settle(Settlement(deliveries[1]), Settlement(deliveries[3]))
+
+    ours = await backend.settle(*(Settlement(delivery, [numbered(9)]) for delivery in deliveries))
+
+    expect_equal(list(ours), [True, False, True, False, True], "the answers")
+    await pull_all(factory, backend, 3)
+    await expect_empty(backend, "after three settlements of five were accepted")
+
+
+@check()
+async def check_a_settlement_of_nothing_answers_nothing(factory: BackendFactory) -> None:
+    """No settlements, no answers."""
+    backend = await factory.make()
+
+    expect_equal(list(await backend.settle()), [], "the answers")
+
+
+@check()
+async def check_emitted_events_come_in_the_order_in_which_they_were_emitted(factory: BackendFactory) -> None:
+    """Also a thousand of them, and those of several settlements in one call."""
+    backend = await factory.make()
+    await backend.enqueue(*several(2))
+    first, second = await pull_all(factory, backend, 2)
+    events = several(1_000, CHILD)
+
+    await backend.settle(Settlement(first, events[:900]), Settlement(second, events[900:]))
+
+    taken = await pull_all(factory, backend, 1_000)
+    expect_equal(numbers(taken), list(range(1_000)), "the order")
+    expect_equal({delivery.origin for delivery in taken}, {"live"}, "the origin of what was emitted")
+
+
+@check()
+async def check_a_cancelled_settle_may_be_made_again(factory: BackendFactory) -> None:
+    """Cancelled at any moment and made again, a settlement is done exactly once."""
+    backend = await factory.make()
+    children = several(60, CHILD)
+    for number, child in enumerate(children):
+        await backend.enqueue(numbered(number))
+        ended = Settlement(await pull_one(factory, backend), emitted=[child])
+        settling = asyncio.create_task(backend.settle(ended))
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        settling.cancel()
+        await asyncio.wait({settling})
+
+        again = await backend.settle(ended)
+
+        if not settling.cancelled():
+            expect_equal(list(again), [False], "the answer to a settlement that was accepted before")
+        came = await pull_all(factory, backend, 1)
+        expect_equal([delivery.event for delivery in came], [child], "what the settlement emitted")
+        await backend.ack(came[0])
+    await expect_empty(backend, "after cancelled settlements")
+
+
+# --- release -------------------------------------------------------------------------------------------
+
+
+@check()
+async def check_released_deliveries_come_again_at_once_in_order_and_unchanged(
+    factory: BackendFactory,
+) -> None:
+    """They were not started, so they count as the oldest, and not as attempts."""
+    backend = await factory.make()
+    await backend.enqueue(*several(3))
+    taken = await pull_all(factory, backend, 3)
+    await backend.enqueue(numbered(3))
+
+    await backend.release(*taken)
+
+    again = await pull_all(factory, backend, 4)
+    expect_equal(numbers(again), [0, 1, 2, 3], "the order")
+    said = {(delivery.attempt, delivery.origin, delivery.organs) for delivery in again}
+    expect_equal(said, {(1, "live", None)}, "attempt, origin and organs")
+    await expect_empty(backend, "after the release")
+
+
+@check()
+async def check_a_released_retry_is_the_same_retry(factory: BackendFactory) -> None:
+    """With its Organ, its attempt and its history."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    await backend.settle(
+        Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)])
+    )
+    retry = await pull_one(factory, backend)
+
+    await backend.release(retry)
+
+    expect_equal(_facts(await pull_one(factory, backend)), _facts(retry), "the retry")
+
+
+@check()
+async def check_a_release_wakes_a_pull_that_waits(factory: BackendFactory) -> None:
+    """Others may pull what is released at once."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    delivery = await pull_one(factory, backend)
+    pulling = asyncio.create_task(backend.pull(timeout=20 * factory.unit))
+    await factory.wait(factory.unit)
+
+    await backend.release(delivery)
+
+    await factory.wait(2 * factory.unit)
+    woken = pulling.done()
+    expect_equal(numbers(await pulling), [1], "what the waiting pull got")
+    expect(woken, "a pull that waited did not wake for what was released")
+
+
+@check()
+async def check_a_receipt_is_stale_after_the_release(factory: BackendFactory) -> None:
+    """Who handed a delivery back cannot settle it any more, nor hand it back again."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    released = await pull_one(factory, backend)
+    await backend.release(released)
+    late = Settlement(released, emitted=[numbered(2)])
+
+    expect_equal(list(await backend.settle(late)), [False], "the answer while nobody has it")
+    again = await pull_one(factory, backend)
+    expect_equal(list(await backend.settle(late)), [False], "the answer while somebody else has it")
+    await backend.release(released)
+    await expect_empty(backend, "after a stale release")
+    expect_equal(await backend.ack(again), True, "the answer to who has it")
+
+
+@check()
+async def check_a_release_of_what_was_settled_does_nothing(factory: BackendFactory) -> None:
+    """What is done stays done."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1))
+    delivery = await pull_one(factory, backend)
+    await backend.ack(delivery)
+
+    await backend.release(delivery)
+    await backend.release()
+
+    await expect_empty(backend, "after the release of what was settled")
+
+
+@check()
+async def check_a_foreign_receipt_is_refused(factory: BackendFactory) -> None:
+    """Another backend's delivery, or a made-up one, is not ours to settle, and costs nobody anything."""
+    backend, other = await factory.make(), await factory.make()
+    await backend.enqueue(numbered(1))
+    await other.enqueue(numbered(2))
+    mine, theirs = await pull_one(factory, backend), await pull_one(factory, other)
+    made_up = [Delivery(numbered(3), receipt=receipt) for receipt in (None, "0-0", object())]
+
+    for foreign in (theirs, *made_up):
+        ours = await backend.settle(Settlement(foreign, emitted=[numbered(9)]))
+        expect_equal(list(ours), [False], f"the answer to the receipt {foreign.receipt!r}")
+        await backend.release(foreign)
+
+    await expect_empty(backend, "after foreign settlements")
+    expect_equal(await backend.ack(mine), True, "the answer to its own delivery")
+    expect_equal(await other.ack(theirs), True, "the answer of the other backend")
+
+
+@check()
+async def check_chains_of_settlements_lose_and_double_nothing(factory: BackendFactory) -> None:
+    """Six consumers settle 200 events, each into two, handing back and racing: the counts are exact."""
+    backend = await factory.make()
+    parents = several(200)
+    children = {event.id: [numbered(0, CHILD), numbered(1, CHILD)] for event in parents}
+    handled: list[Event] = []
+    await backend.enqueue(*parents)
+
+    async def consume() -> None:
+        while taken := await backend.pull(limit=3, timeout=3 * factory.unit):
+            *handed_back, delivery = taken
+            await backend.release(*handed_back)
+            ended = Settlement(delivery, emitted=children.get(delivery.event.id, ()))
+            answers = await asyncio.gather(backend.settle(ended), backend.settle(ended))
+            handled.extend([delivery.event] * sum(ours for (ours,) in answers))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(consume() for _ in range(6)))
+
+    born = [child for pair in children.values() for child in pair]
+    expect_once_each(handled, [*parents, *born], "six consumers")
+    expect((await backend.admin.stats()).idle, "something is left after everything was settled")
+
+
+def _facts(delivery: Delivery) -> tuple[object, ...]:
+    return (delivery.event, delivery.attempt, delivery.origin, delivery.organs, delivery.attempts)
