@@ -197,8 +197,8 @@ def smoke(session: nox.Session, requirement: str) -> None:
     one = versions()["necrostack-core"]
     session.install(*INSTALLED[requirement])
     # --no-index: dist/ must answer, so nothing of ours comes from an index, and a dependency beyond
-    # what is expected fails the install.
-    session.install("--no-index", f"--find-links={DIST}", f"{requirement}=={one}")
+    # what is expected fails the install. The cache would answer with an earlier build of the version.
+    session.install("--no-cache-dir", "--no-index", f"--find-links={DIST}", f"{requirement}=={one}")
     with session.chdir(session.create_tmp()):
         session.run("python", "-I", str(ROOT / "tests-integration" / "smoke.py"), requirement, one)
         session.run("necrostack", "version")
