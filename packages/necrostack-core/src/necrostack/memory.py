@@ -84,8 +84,8 @@ class InMemoryBackend(Backend):
         self._dead: dict[str, DeadLetter] = {}
         self._history: deque[_Kept] | None = deque(maxlen=history) if history else None
         # The calls to `enqueue` that were kept: by the events' ids, until when an identical one is taken for a
-        # repetition, and what else makes it identical.
-        self._marks: dict[int, tuple[float, int]] = {}
+        # repetition, and what else makes it identical. The ids that were marked last come last.
+        self._marks: dict[int, tuple[tuple[float, int], ...]] = {}
         self._declarations = declarations()
         self._waiting: set[asyncio.Future[None]] = set()
         self._numbers = itertools.count(1)
@@ -116,7 +116,7 @@ class InMemoryBackend(Backend):
         if self._is_repeated(ids, content):
             return
         self._check_room(len(events))
-        self._marks[ids] = (self.clock.monotonic() + REPEAT_WINDOW, content)
+        self._marks[ids] = (*self._marks.pop(ids, ()), (self.clock.monotonic() + REPEAT_WINDOW, content))
         self._keep(admitted, delay)
         self._wake()
 
@@ -193,6 +193,11 @@ class InMemoryBackend(Backend):
         else:
             self._queue.extend(events)
 
+    def _put(self, delivery: Delivery) -> None:
+        """Let an event go again that was kept before, as the class that is declared now."""
+        if (fit := self._fitting(delivery)) is not None:
+            self._queue.append(fit)
+
     def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
         heapq.heappush(self._scheduled, (self.clock.monotonic() + delay, next(self._numbers), waiting))
 
@@ -254,12 +259,13 @@ class InMemoryBackend(Backend):
 
     def _may_be_repeated(self, ids: int) -> bool:
         now = self.clock.monotonic()
-        while self._marks and (oldest := next(iter(self._marks.items())))[1][0] <= now:
+        while self._marks and (oldest := next(iter(self._marks.items())))[1][-1][0] <= now:
             del self._marks[oldest[0]]
         return ids in self._marks
 
     def _is_repeated(self, ids: int, content: int) -> bool:
-        return ids in self._marks and self._marks[ids][1] == content
+        now = self.clock.monotonic()
+        return any(until > now and marked == content for until, marked in self._marks.get(ids, ()))
 
     def _check_room(self, count: int) -> None:
         waiting = len(self._queue) + len(self._scheduled)
@@ -338,6 +344,7 @@ class InMemoryAdmin(Admin):
 
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
         """See `Admin.redrive`."""
+        self._backend._check_open()
         if payload is not None and len(ids) != 1:
             msg = f"a new payload is for one dead letter, not for {len(ids)}; redrive them one by one"
             raise ConfigurationError(msg)
@@ -346,7 +353,7 @@ class InMemoryAdmin(Admin):
         deliveries = [_redriven(letter, payload, self._backend.max_event_size) for letter in waiting]
         for letter, delivery in zip(waiting, deliveries, strict=True):
             self._backend._dead[letter.id] = replace(letter, redriven_at=self._backend.clock.now())
-            self._backend._queue.append(delivery)
+            self._backend._put(delivery)
         self._backend._wake()
         return len(waiting)
 
@@ -371,6 +378,7 @@ class InMemoryAdmin(Admin):
         dry_run: bool = False,
     ) -> int:
         """See `Admin.replay`."""
+        self._backend._check_open()
         if rate is not None and not 0 < rate < math.inf:
             msg = f"rate={rate!r} must be a number of events a second, over 0"
             raise ConfigurationError(msg)
@@ -381,7 +389,8 @@ class InMemoryAdmin(Admin):
         for number, event in enumerate(events):
             if rate is not None and number > 0:
                 await sleep(self._backend.clock, 1 / rate)
-            self._backend._queue.append(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
+            self._backend._check_open()
+            self._backend._put(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
             self._backend._wake()
         return len(events)
 
