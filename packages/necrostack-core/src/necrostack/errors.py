@@ -15,14 +15,14 @@
     ├── RetryLater                       raised by a handler: again, after a delay
     └── GiveUp                           raised by a handler: never again, keep it as a dead letter
 
-What pydantic finds wrong with a constructor's arguments stays a `pydantic.ValidationError`, and what a handler raises
-is never wrapped.
+What pydantic finds wrong with a constructor's arguments stays a `pydantic.ValidationError`, and what a
+handler raises is never wrapped.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -70,6 +70,9 @@ class MaxStepsExceeded(NecroStackError, RuntimeError):
         super().__init__(message)
         self.report = report
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.report)
+
 
 class BackendError(NecroStackError, RuntimeError):
     """A backend could not do what it was asked."""
@@ -97,11 +100,11 @@ class RetryLater(NecroStackError):
     """
 
     def __init__(self, after: float, reason: str = "") -> None:
-        if not (after >= 0 and math.isfinite(after)):
-            msg = f"RetryLater(after={after!r}) must be a number of seconds, 0 or more"
-            raise ConfigurationError(msg)
-        super().__init__(reason or f"asked to be run again after {after:g} s")
-        self.after = after
+        self.after = check_seconds("after", after)
+        super().__init__(reason or f"asked to be run again after {self.after:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after, str(self))
 
 
 class GiveUp(NecroStackError):
@@ -116,11 +119,31 @@ class GiveUp(NecroStackError):
         self.reason = reason
 
 
+def check_seconds(name: str, value: object) -> float:
+    """Return a setting that is a number of seconds.
+
+    Raises:
+        ConfigurationError: It is something else, negative, or not finite.
+    """
+    # The limit is a float's: an integer may be larger.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+        msg = f"{name}={value!r:.40} must be a number of seconds, 0 or more"
+        raise ConfigurationError(msg)
+    return float(value)
+
+
 def explain(error: BaseException) -> str:
-    """Say in one line what an error says, without the input that pydantic would quote: payloads stay out of logs."""
+    """Say what an error says, without the input that pydantic would quote: it may be secret."""
     if not isinstance(error, ValidationError):
-        return str(error)
-    problems = error.errors(include_url=False, include_input=False)
-    told = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:3]]
+        try:
+            return str(error)
+        except Exception as broken:  # noqa: BLE001 -- an error's text is foreign code
+            return f"its text cannot be had: {type(broken).__name__}"
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    told = [": ".join(filter(None, [_path(problem["loc"]), problem["msg"]])) for problem in problems[:3]]
     rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return "; ".join(told) + rest
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, location))

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import collections.abc
+import contextlib
+import functools
 import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 import typing_extensions
 
 from necrostack.errors import EventError, OrganError
-from necrostack.event import Event, check_event_type, declared_class, literal_event_type
+from necrostack.event import (
+    Event,
+    check_event_type,
+    declared_beside,
+    declared_class,
+    literal_event_type,
+    own_annotations,
+)
 from necrostack.organ import Organ
 from necrostack.retry import RetryPolicy
 
 _UNIONS = (Union, types.UnionType)
-_SEQUENCES = (list, tuple, collections.abc.Sequence, collections.abc.MutableSequence)
-_AWAITABLES = (collections.abc.Awaitable, collections.abc.Coroutine, types.CoroutineType)
 _NOTHING = (type(None), typing.NoReturn, typing.Never, typing_extensions.Never)
-_ALIASES = tuple({typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)})
+_ALIASES = tuple(
+    {typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)}
+)
 _TYPE_VARIABLES = (TypeVar, typing_extensions.TypeVar)
 _ABSENT: Any = inspect.Parameter.empty
 
@@ -62,7 +70,7 @@ def inspect_organ(organ: object) -> OrganSpec:
         msg = f"{organ.__qualname__} is a class; register an Organ made from it: {organ.__qualname__}()"
         raise OrganError(msg)
     if not isinstance(organ, Organ):
-        msg = f"{organ!r} is no Organ; write a class that derives from necrostack.Organ, with listens_to and handle"
+        msg = f"{organ!r} is no Organ; write a class that derives from Organ, with listens_to and handle"
         raise OrganError(msg)
     where = type(organ).__qualname__
     listened = _listened(organ, where)
@@ -71,9 +79,9 @@ def inspect_organ(organ: object) -> OrganSpec:
     accepts = _accepted(handle, type(organ), hints, where)
     event_types = tuple(dict.fromkeys(_event_type(item, where) for item in listened))
     _check_fit(listened, event_types, accepts, where)
-    function = inspect.unwrap(getattr(handle, "__func__", handle))
+    function = _function(handle)
     returned = hints.get("return", _ABSENT)
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(handle) or _is_awaitable(returned)
+    is_async = inspect.iscoroutinefunction(function) or _is_awaitable(returned)
     return OrganSpec(
         organ=organ,
         name=_name(organ, where),
@@ -91,20 +99,21 @@ def inspect_organ(organ: object) -> OrganSpec:
 
 def _listened(organ: Organ[Any], where: str) -> Sequence[object]:
     listened: object = organ.listens_to
-    if isinstance(listened, str | bytes):
+    if isinstance(listened, str):
         msg = (
             f"{where}.listens_to is the string {listened!r}, which would listen to each of its letters; "
             f"write listens_to = [{listened!r}]"
         )
         raise OrganError(msg)
     if isinstance(listened, type) and issubclass(listened, Event):
-        msg = f"{where}.listens_to is the class {listened.__qualname__}; write listens_to = [{listened.__qualname__}]"
+        name = listened.__qualname__
+        msg = f"{where}.listens_to is the class {name}; write listens_to = [{name}]"
         raise OrganError(msg)
     if not isinstance(listened, list | tuple | set | frozenset):
-        msg = f"{where}.listens_to is {listened!r}; write a list of event types, such as listens_to = ['ORDER_PLACED']"
+        msg = f"{where}.listens_to is {listened!r}; write a list, such as listens_to = ['ORDER_PLACED']"
         raise OrganError(msg)
     if not listened:
-        msg = f"{where}.listens_to is missing or empty; write what it listens to, such as listens_to = ['ORDER_PLACED']"
+        msg = f"{where}.listens_to is missing or empty; write a list, such as listens_to = ['ORDER_PLACED']"
         raise OrganError(msg)
     return list(listened)
 
@@ -114,16 +123,22 @@ def _event_type(item: object, where: str) -> str:
         try:
             return check_event_type(item)
         except EventError as error:
-            msg = f"{where}.listens_to holds {item!r}, which no event can have as its type: {error}"
+            msg = f"{where}.listens_to holds {error}"
             raise OrganError(msg) from error
     if not (isinstance(item, type) and issubclass(item, Event)):
         msg = f"{where}.listens_to holds {item!r} ({type(item).__name__}); write event types or Event classes"
         raise OrganError(msg)
     event_type = literal_event_type(item)
-    if event_type is None:
+    if event_type is None or "event_type" not in own_annotations(item):
         msg = (
-            f"{where}.listens_to holds {item.__qualname__}, which does not fix its event_type; declare "
-            f'event_type: Literal["ORDER_PLACED"] = "ORDER_PLACED" on it, or listen to a string'
+            f"{where}.listens_to holds {item.__qualname__}, which does not fix an event_type of its own; "
+            f'declare event_type: Literal["ORDER_PLACED"] = "ORDER_PLACED" on it, or listen to a string'
+        )
+        raise OrganError(msg)
+    if declared_class(event_type) is not item:
+        msg = (
+            f"{where}.listens_to holds a {item.__qualname__} that was replaced when {event_type!r} was "
+            f"declared again; run the definition of {where} again too"
         )
         raise OrganError(msg)
     return event_type
@@ -138,62 +153,98 @@ def _handle(organ: Organ[Any], where: str) -> Callable[[Event], Any]:
         msg = f"{where}.handle is missing; write async def handle(self, event: Event) -> Event | None"
         raise OrganError(msg)
     if not callable(handle):
-        msg = f"{where}.handle is {handle!r}, which cannot be called; write async def handle(self, event: Event)"
+        msg = f"{where}.handle is {handle!r}, which cannot be called; write async def handle(self, event)"
         raise OrganError(msg)
-    function = inspect.unwrap(getattr(handle, "__func__", handle))
+    function = _function(handle)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         msg = f"{where}.handle is a generator; return a list of events instead of yielding them"
         raise OrganError(msg)
+    signature = _signature(handle)
     try:
-        inspect.signature(handle).bind(object())
+        signature.bind(object())
     except TypeError as error:
-        msg = f"{where}.handle{inspect.signature(handle)} cannot be called with one event ({error}); write handle(self, event)"
+        msg = (
+            f"{where}.handle{signature} cannot be called with one event ({error}); write handle(self, event)"
+        )
         raise OrganError(msg) from None
     return cast("Callable[[Event], Any]", handle)
 
 
+def _function(handle: Any) -> Any:
+    """What runs in the end, under partials, decorators that say what they wrap, and callable objects."""
+    while isinstance(handle, functools.partial):
+        handle = handle.func
+    if not (inspect.isroutine(handle) or inspect.isclass(handle)):
+        handle = type(handle).__call__
+    return inspect.unwrap(getattr(handle, "__func__", handle))
+
+
+def _signature(handle: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(handle)
+    except ValueError:  # some functions written in C do not tell
+        return inspect.Signature([inspect.Parameter("event", inspect.Parameter.POSITIONAL_ONLY)])
+
+
 def _hints(handle: Callable[..., Any], cls: type[Organ[Any]], listened: Iterable[object]) -> dict[str, Any]:
     """The annotations of `handle`; those that cannot be resolved count as absent."""
-    function = inspect.unwrap(getattr(handle, "__func__", handle))
-    # Classes made inside a function are no globals, but these name the ones that annotations are likely to mean.
+    function = _function(handle)
+    # What is made inside a function is no global, but these are the classes that annotations likely name.
     known = [leaf for leaf in _leaves(_type_argument(cls)) if isinstance(leaf, type)]
     known += [item for item in listened if isinstance(item, type)]
-    names = {item.__name__: item for item in known}
-    try:
-        return typing.get_type_hints(function, localns=names, include_extras=True)
-    except Exception:  # noqa: BLE001 -- annotations are foreign code: they may raise whatever they like
-        return {}
+    names = {item.__name__: item for item in [*declared_beside(cls), *known]}
+    found: dict[str, Any] = {}
+    for name, annotation in own_annotations(function).items() if inspect.isfunction(function) else ():
+
+        def alone() -> None: ...
+
+        alone.__annotations__ = {name: annotation}
+        # Annotations are foreign code: they may raise whatever they like.
+        with contextlib.suppress(Exception):
+            found |= typing.get_type_hints(alone, function.__globals__, names, include_extras=True)
+    return found
 
 
 def _accepted(
     handle: Callable[..., Any], cls: type[Organ[Any]], hints: dict[str, Any], where: str
 ) -> tuple[type[Event], ...] | None:
     """The event classes that `handle` takes; None when nothing says so."""
-    parameter = next(iter(inspect.signature(handle).bind(object()).arguments))
+    parameter = next(iter(_signature(handle).bind(object()).arguments))
     accepts: tuple[type[Event], ...] | None = None
-    for source, hint in (("its parameter", hints.get(parameter, _ABSENT)), ("Organ[…]", _type_argument(cls))):
+    for source, hint in (
+        ("its annotation", hints.get(parameter, _ABSENT)),
+        ("Organ[…]", _type_argument(cls)),
+    ):
         leaves = _leaves(hint)
         if not leaves or Any in leaves or object in leaves:
             continue
-        for leaf in leaves:
-            if not (isinstance(leaf, type) and issubclass(leaf, Event)):
-                msg = f"{where}.handle takes {_shown(leaf)} by {source}; it must take Event or a subclass of it"
-                raise OrganError(msg)
+        # Whatever else it takes does no harm.
+        events = tuple(leaf for leaf in leaves if _is_kind_of(leaf, Event))
+        if not events:
+            msg = (
+                f"{where}.handle takes {_union(leaves)}, by {source}; it must take Event or a subclass of it"
+            )
+            raise OrganError(msg)
         if accepts is None:
-            accepts = tuple(leaves)
-        elif not all(issubclass(leaf, accepts) for leaf in leaves):
-            msg = f"{where} is an Organ[{_union(leaves)}], but its handle takes only {_union(accepts)}"
+            accepts = events
+        elif not all(issubclass(event, accepts) for event in events):
+            msg = f"{where} is an Organ[{_union(events)}], but its handle takes only {_union(accepts)}"
             raise OrganError(msg)
     return accepts
 
 
 def _check_fit(
-    listened: Sequence[object], event_types: Sequence[str], accepts: tuple[type[Event], ...] | None, where: str
+    listened: Sequence[object],
+    event_types: Sequence[str],
+    accepts: tuple[type[Event], ...] | None,
+    where: str,
 ) -> None:
     """What is listened to must be what `handle` takes."""
     if accepts is None:
         return
-    arriving = [item for item in listened if isinstance(item, type)] + [declared_class(item) for item in event_types]
+    arriving = [item for item in listened if isinstance(item, type)] + [
+        declared_class(item) for item in event_types
+    ]
     for cls in arriving:
         if not issubclass(cls, accepts):
             names = [name for name in event_types if declared_class(name) is cls]
@@ -242,7 +293,13 @@ def _leaves(hint: Any) -> list[Any]:
 
 
 def _is_awaitable(hint: Any) -> bool:
-    return any(get_origin(leaf) in _AWAITABLES for leaf in _leaves(hint))
+    return any(_is_kind_of(leaf, Awaitable) for leaf in _leaves(hint))
+
+
+def _is_kind_of(leaf: Any, kind: type | types.UnionType) -> bool:
+    """Whether an annotation, with or without arguments, is of a class or a protocol like `Sequence`."""
+    origin = get_origin(leaf) or leaf
+    return isinstance(origin, type) and issubclass(origin, kind)
 
 
 def _emitted(hint: Any, where: str) -> tuple[type[Event], ...] | None:
@@ -260,16 +317,16 @@ def _returned(hint: Any, where: str, *, nested: bool = False) -> Iterable[Any]:
         origin = get_origin(leaf)
         if leaf in _NOTHING and not nested:
             continue
-        if leaf is Any or (isinstance(leaf, type) and origin is None and issubclass(leaf, Event)):
+        if leaf is Any or (origin is None and _is_kind_of(leaf, Event)):
             yield leaf
-        elif origin in _AWAITABLES and not nested:
-            yield from _returned(get_args(leaf)[-1], where)
-        elif (origin or leaf) in _SEQUENCES and not nested:
+        elif _is_kind_of(leaf, Awaitable) and not nested:
+            yield from _returned((Any, *get_args(leaf))[-1], where)
+        elif _is_kind_of(leaf, Sequence) and not _is_kind_of(leaf, str | bytes | bytearray) and not nested:
             items = [item for item in get_args(leaf) if item is not Ellipsis]
             for item in items or [Any]:
                 yield from _returned(item, where, nested=True)
         else:
-            msg = f"{where} is annotated to return {_shown(leaf)}; it returns None, an Event or a list of events"
+            msg = f"{where} is annotated to return {_shown(leaf)}; write None, an Event or a list of Events"
             raise OrganError(msg)
 
 
@@ -278,10 +335,16 @@ def _returned(hint: Any, where: str, *, nested: bool = False) -> Iterable[Any]:
 
 def _name(organ: Organ[Any], where: str) -> str:
     name: object = organ.name
-    if not isinstance(name, str) or not name.strip():
-        msg = f"{where}.name is {name!r}; write a string that is not blank"
-        raise OrganError(msg)
-    return name
+    try:
+        if isinstance(name, str) and check_event_type(name) == name:
+            return name
+    except EventError:
+        pass
+    msg = (
+        f"{where}.name is {name!r:.80}; write a string of 1 to 255 characters, without control characters "
+        f"and blanks around it"
+    )
+    raise OrganError(msg)
 
 
 def _retry(organ: Organ[Any], where: str) -> RetryPolicy | None:
@@ -300,7 +363,10 @@ def _timeout(organ: Organ[Any], where: str, *, is_async: bool) -> float | None:
         msg = f"{where}.timeout is {timeout!r}; write a number of seconds over 0"
         raise OrganError(msg)
     if not is_async:
-        msg = f"{where}.timeout is {timeout!r}, but its handle is not async and cannot be interrupted; write async def handle"
+        msg = (
+            f"{where}.timeout is {timeout!r}, but {where}.handle is not async and cannot be interrupted; "
+            f"write async def handle"
+        )
         raise OrganError(msg)
     return float(timeout)
 

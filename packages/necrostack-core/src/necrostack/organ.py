@@ -39,13 +39,14 @@ class Organ(ABC, Generic[EventT]):
     >>> Audit().name
     'Audit'
 
-    `Organ[OrderPlaced]` tells a type checker, and the Spine, which events `handle` takes. Everything is checked when
-    the Spine is made.
+    `Organ[OrderPlaced]` tells a type checker, and the Spine, which events `handle` takes. Everything is
+    checked when the Spine is made.
 
     Attributes:
         listens_to: Event types, or declared event classes.
         retry: How often to run it again after a failure; None for the Spine's policy.
-        timeout: Seconds after which a call of an async `handle` is cancelled and counts as failed; None for no limit.
+        timeout: Seconds after which a call of an async `handle` is cancelled and counts as failed; None for
+            no limit.
     """
 
     listens_to: ClassVar[_ListNotString[str | type[Event]]] = ()
@@ -68,7 +69,7 @@ class Organ(ABC, Generic[EventT]):
         return type(self).__name__ if given is None else given
 
     if TYPE_CHECKING:
-        # Abstract for type checkers only: at run time a missing `handle` is told when the Spine is made, with the fix.
+        # Abstract for type checkers only: at run time a missing `handle` is told when the Spine is made.
         @abstractmethod
         def handle(self, event: EventT, /) -> HandlerResult | Awaitable[HandlerResult]:
             """Handle one event; return what it led to."""

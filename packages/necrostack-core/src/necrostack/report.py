@@ -37,8 +37,8 @@ class RunReport:
         failed: Handler calls that raised, or returned what no handler may return.
         retried: Retries that were scheduled.
         dead_lettered: Dead letters that were kept.
-        deduplicated: Deliveries acknowledged without running, because their id was handled before in this run.
-        lost: Deliveries that had been taken over when they were to be settled; nothing of theirs was committed.
+        deduplicated: Deliveries acknowledged without running: their id was handled before in this run.
+        lost: Deliveries that others had taken over before they were settled; nothing of theirs was committed.
         duration: Seconds from the start of the run to its end.
         organs: The same for each Organ, by name.
     """

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 
-from necrostack.errors import ConfigurationError
+from necrostack.errors import ConfigurationError, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often an Organ that failed gets its event again, and when.
 
-    The delay doubles with each attempt up to `max_delay`. With jitter it is drawn evenly between 0 and that ("full
-    jitter"), so that what failed together does not come back together:
+    The delay doubles with each attempt up to `max_delay`. With jitter it is drawn evenly between 0 and that
+    ("full jitter"), so that what failed together does not come back together:
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 
     Attributes:
@@ -39,7 +38,7 @@ class RetryPolicy:
             msg = f"max_attempts={attempts!r} must be a whole number, 1 or more; 1 means no retry"
             raise ConfigurationError(msg)
         for name in ("base_delay", "max_delay"):
-            _check_seconds(name, getattr(self, name))
+            object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         for name in ("retry_on", "give_up_on"):
             object.__setattr__(self, name, _exception_types(name, getattr(self, name)))
 
@@ -68,12 +67,6 @@ class RetryPolicy:
         False
         """
         return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        msg = f"{name}={value!r} must be a number of seconds, 0 or more"
-        raise ConfigurationError(msg)
 
 
 def _exception_types(name: str, value: object) -> tuple[type[BaseException], ...]:

@@ -34,9 +34,10 @@ class Routes:
     def _add(self, spec: OrganSpec) -> None:
         other = self.by_name.setdefault(spec.name, spec)
         if other is not spec:
+            first, second = type(other.organ).__qualname__, type(spec.organ).__qualname__
             msg = (
-                f"two Organs are named {spec.name!r} ({type(other.organ).__qualname__} and {type(spec.organ).__qualname__}); "
-                f"give one of them another name, such as {type(spec.organ).__qualname__}(name={spec.name + '2'!r})"
+                f"two Organs are named {spec.name!r} ({first} and {second}); "
+                f"give one of them another name, such as {second}(name={spec.name + '2'!r})"
             )
             raise OrganError(msg)
         for event_type in spec.event_types:

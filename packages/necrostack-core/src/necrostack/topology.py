@@ -71,12 +71,14 @@ class Topology:
 
     @property
     def cycles(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of Organs whose events lead back to them, each in registration order; a loop unless a handler ends it."""
+        """Groups of Organs whose events lead back to them, in registration order: loops, maybe endless."""
         leads_to: dict[str, list[str]] = {organ.name: [] for organ in self.organs}
         for source, _, target in self.edges:
             leads_to[source].append(target)
         reach = {name: _reachable(leads_to, name) for name in leads_to}
-        groups = [tuple(b for b in leads_to if b in reach[a] and a in reach[b]) for a in leads_to if a in reach[a]]
+        groups = [
+            tuple(b for b in leads_to if b in reach[a] and a in reach[b]) for a in leads_to if a in reach[a]
+        ]
         return tuple(dict.fromkeys(groups))
 
     @property
