@@ -75,6 +75,11 @@ class VirtualClock:
         self._added.set()
         return timer
 
+    @property
+    def timers(self) -> int:
+        """How many calls are due later: for a test that nothing is left behind."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
     async def sleep(self, seconds: float) -> None:
         """Wait some of this clock's time: for a handler that is to be slow."""
         await sleep(self, seconds)
