@@ -50,7 +50,7 @@ def test_a_failure_shows_the_tree(necrostack_spine):
 def test_the_installed_plugin_brings_its_fixtures(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(PROJECT)
 
-    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error")
+    result = pytester.runpytest_inprocess("-p", "no:asyncio", "-W", "error")
 
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
@@ -62,7 +62,7 @@ def test_the_installed_plugin_brings_its_fixtures(pytester: pytest.Pytester) -> 
 
 
 def test_the_fixtures_are_told_by_pytest(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("--fixtures", "-p", "no:asyncio")
 
     result.stdout.fnmatch_lines(["necrostack_clock*", "*necrostack_spine*"])
 

@@ -174,12 +174,12 @@ async def check_workers_of_one_group_share_the_events(factory: BackendFactory) -
     other = await factory.attach(one)
     events = several(50)
     await one.enqueue(*events)
-    settled = []
+    settled: list[Event] = []
 
     for _ in range(25):
-        for backend in (one, other):
-            delivery = await pull_one(factory, backend)
-            await backend.ack(delivery)
+        held = [(backend, await pull_one(factory, backend)) for backend in (one, other)]
+        for backend, delivery in held:
+            expect_equal(await backend.ack(delivery), True, "the answer to the worker that pulled it")
             settled.append(delivery.event)
 
     expect_once_each(settled, events, "two workers")
