@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from necrostack.backend import Admin, Backend, BackendStats, Consumer, PendingDelivery
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
@@ -23,13 +23,8 @@ REPEAT_WINDOW = 120.0
 """Seconds in which the identical `enqueue` call is taken for a repetition. NATS JetStream has the same window."""
 
 
-class _Receipt:
-    """Stands for one handing-over; a later one of the same event has another."""
-
-    __slots__ = ("pulled_at",)
-
-    def __init__(self, pulled_at: float) -> None:
-        self.pulled_at = pulled_at
+# One for each handing-over, in all backends of the process: a receipt that is not pending here is none of ours.
+_receipts = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +76,8 @@ class InMemoryBackend(Backend):
         self._queue: deque[Event | Delivery] = deque()
         self._scheduled: list[tuple[float, int, Event | Delivery]] = []
         self._pending: dict[object, Delivery] = {}
+        # When pending deliveries were pulled: the first receipt of each pull, and its time.
+        self._pulls: deque[tuple[int, float]] = deque()
         self._dead: dict[str, DeadLetter] = {}
         self._history: deque[_Kept] | None = deque(maxlen=history) if history else None
         # The calls to `enqueue` that were kept: by the events' ids, until when an identical one is taken for a
@@ -140,8 +137,9 @@ class InMemoryBackend(Backend):
         """See `Backend.settle`."""
         self._check_open()
         # All that can be wrong is found here, before the first settlement is done.
-        emissions = [[admit(event, self.max_event_size)[0] for event in ended.emitted] for ended in settlements]
-        accepted = []
+        size = self.max_event_size
+        emissions = [[admit(event, size)[0] for event in ended.emitted] if ended.emitted else () for ended in settlements]
+        accepted: list[bool] = []
         for ended, emitted in zip(settlements, emissions, strict=True):
             delivery = self._pending.pop(ended.delivery.receipt, None)
             accepted.append(delivery is not None)
@@ -211,9 +209,13 @@ class InMemoryBackend(Backend):
             self._redeclare()
         taken: list[Delivery] = []
         queue, pending = self._queue, self._pending
+        if not pending:
+            self._pulls.clear()
         while queue and len(taken) < limit:
             waiting = queue.popleft()
-            receipt = _Receipt(now)
+            receipt = next(_receipts)
+            if not taken:
+                self._pulls.append((receipt, now))
             if isinstance(waiting, Delivery):
                 delivery = replace(waiting, receipt=receipt)
             else:
@@ -296,6 +298,13 @@ class InMemoryBackend(Backend):
         )
         self._dead[letter.id] = letter
 
+    def _pulled_at(self, delivery: Delivery) -> float:
+        """When a pending delivery was pulled. Pulls that left nothing pending are forgotten on the way."""
+        oldest = next(iter(self._pending))
+        while len(self._pulls) > 1 and self._pulls[1][0] <= cast("int", oldest):
+            self._pulls.popleft()
+        return next(at for receipt, at in reversed(self._pulls) if receipt <= cast("int", delivery.receipt))
+
     def _check_open(self) -> None:
         if self._closed:
             msg = "this InMemoryBackend was closed; make a new one"
@@ -311,7 +320,7 @@ class InMemoryAdmin(Admin):
     async def stats(self) -> BackendStats:
         """See `Admin.stats`."""
         backend = self._backend
-        pulled_at = next((_pulled_at(delivery) for delivery in backend._pending.values()), None)
+        pulled_at = next((backend._pulled_at(delivery) for delivery in backend._pending.values()), None)
         return BackendStats(
             queued=len(backend._queue),
             pending=len(backend._pending),
@@ -403,7 +412,7 @@ class InMemoryAdmin(Admin):
                 attempt=delivery.attempt,
                 organs=delivery.organs,
                 consumer="memory",
-                idle=now - _pulled_at(delivery),
+                idle=now - self._backend._pulled_at(delivery),
             )
 
     async def consumers(self) -> Sequence[Consumer]:
@@ -429,11 +438,6 @@ class InMemoryAdmin(Admin):
         for kept in list(self._backend._history or ()):
             if _within(kept.at, since, until) and event_type in (None, kept.event.event_type):
                 yield kept.event
-
-
-def _pulled_at(delivery: Delivery) -> float:
-    assert isinstance(delivery.receipt, _Receipt), "what is pending was handed over here"
-    return delivery.receipt.pulled_at
 
 
 def _redriven(letter: DeadLetter, payload: Mapping[str, Any] | None, max_size: int) -> Delivery:

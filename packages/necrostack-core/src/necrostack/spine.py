@@ -56,7 +56,7 @@ class Spine:
         retry: RetryPolicy = _ONE_ATTEMPT,
         concurrency: int = 1,
         unrouted: Literal["ack", "dead_letter"] = "ack",
-        prefetch: int = 100,
+        prefetch: int = 50,
         drain_timeout: float = 20.0,
         max_outage: float | None = None,
         instrumentation: Instrumentation | None = None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
 from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater
-from necrostack.event import Event, caused_by
+from necrostack.event import Event, caused_by, is_event
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import event_facts, format_traceback, logger
 from necrostack.retry import RetryPolicy
@@ -42,7 +42,7 @@ class Step(Settlement):
         emitters: The name of the Organ behind each emitted event.
     """
 
-    emitters: tuple[str, ...]
+    emitters: Sequence[str]
 
     def __init__(self, delivery: Delivery) -> None:
         # Frozen for everyone else; while it is made, its parts are replaced here, in the instance's dict.
@@ -52,8 +52,8 @@ class Step(Settlement):
 
     def set_emitted(self, emitted: Sequence[Event], emitters: Sequence[str]) -> None:
         """Say what was emitted, and by whom."""
-        self.__dict__["emitted"] = tuple(emitted)
-        self.__dict__["emitters"] = tuple(emitters)
+        self.__dict__["emitted"] = emitted
+        self.__dict__["emitters"] = emitters
 
     def add_retry(self, retry: Retry) -> None:
         """Somebody gets the event again."""
@@ -115,7 +115,7 @@ class StepTaker:
 
     def _collect(self, step: Step, name: str, result: object) -> None:
         """Take over what a handler returned: all of it or nothing."""
-        events: Sequence[Event] = (result,) if isinstance(result, Event) else _several(name, result)
+        events: Sequence[Event] = (result,) if is_event(result) else _several(name, result)
         parent = step.delivery.event
         try:
             children = [caused_by(event, parent) for event in events]
@@ -123,7 +123,7 @@ class StepTaker:
             raise HandlerResultError(str(error)) from error
         if self._instrumentation is not None:
             children = [emitting(self._instrumentation, child, parent) for child in children]
-        step.set_emitted((*step.emitted, *children), (*step.emitters, *[name] * len(children)))
+        step.set_emitted([*step.emitted, *children], [*step.emitters, *[name] * len(children)])
 
     def fail(self, step: Step, organ: OrganTally, error: BaseException) -> None:
         """Decide what becomes of an Organ that failed: again later, or a dead letter. Count it, and log it, once."""
@@ -187,7 +187,7 @@ def _entered(instrumentation: Instrumentation, organ: str, delivery: Delivery) -
 
 def _is_awaitable(result: object) -> bool:
     """Whether a sync handler gave back something to wait for, as one that is wrapped may do."""
-    return result is not None and not isinstance(result, Event) and inspect.isawaitable(result)
+    return result is not None and not is_event(result) and inspect.isawaitable(result)
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -214,7 +214,7 @@ def _several(name: str, result: object) -> Sequence[Event]:
         msg = f"{name}.handle returned {_shown(result)}; return None, an Event or a list of events"
         raise HandlerResultError(msg)
     for index, item in enumerate(result):
-        if not isinstance(item, Event):
+        if not is_event(item):
             msg = f"{name}.handle returned a list whose item {index} is {_shown(item)}; every item must be an Event"
             raise HandlerResultError(msg)
     return result
