@@ -50,8 +50,8 @@ def backend_of(url: str) -> Backend:
 
 
 def _module(app: str, name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        path = Path(name)
+    path = Path(name)
+    if path.suffix == ".py" or not all(part.isidentifier() for part in name.split(".")):
         hint = f"; write {'.'.join([*path.parent.parts, path.stem])}:spine" if path.suffix == ".py" else ""
         msg = f"APP is {app!r}, which names no module; write module:attribute, such as shop.app:spine{hint}"
         raise CommandError(msg, Exit.NO_APP)

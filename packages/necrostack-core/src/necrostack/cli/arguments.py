@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
@@ -74,6 +75,7 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
         if called in (None, name):
             command = cast("Command", import_module(f"necrostack.cli.commands.{name}"))
             command.add_arguments(own)
+            own.description = textwrap.fill(own.description or "", 80)
             own.add_argument(
                 "-v", "--verbose", action="store_true", help="show whole tracebacks, log each delivery"
             )

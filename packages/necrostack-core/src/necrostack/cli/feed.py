@@ -7,6 +7,7 @@ import codecs
 import os
 import re
 import shutil
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
 from necrostack.backend import Backend
+from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.lines import FeedBroken, Line, LineSplitter, Source
 from necrostack.cli.reading import BackgroundReader
+from necrostack.cli.terminal import counted
 from necrostack.clock import SYSTEM_CLOCK
-from necrostack.errors import BackendFull, EventError
+from necrostack.errors import BackendClosed, BackendError, BackendFull, EventError
 from necrostack.event import Event
 from necrostack.memory import REPEAT_WINDOW
 from necrostack.patience import Patience
@@ -38,6 +41,10 @@ ENVELOPE: Final = 65_536
 
 _PAUSE_MIN, _PAUSE_MAX = 0.001, 0.1
 """Seconds between two looks whether there is room again, doubled each time."""
+
+_NARROW = 16
+_FAST, _SLOW = 0.1, 0.5
+"""Seconds for a window of events: handled faster, and the next one is wider; slower, and it is narrower."""
 
 
 class BadLine(Exception):
@@ -91,6 +98,22 @@ def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
     # Not reached when the source breaks off: what stands after the last line end is then no line.
     if lines := list(splitter.finish()):
         yield lines
+
+
+def source_of(path: str) -> Source:
+    """Find a feed.
+
+    Raises:
+        CommandError: There is no such file (exit code 5).
+    """
+    try:
+        return Source(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        msg = f"there is no feed {path!r}"
+        raise CommandError(msg, Exit.NOT_FOUND) from error
+    except IsADirectoryError as error:
+        msg = f"the feed {path!r} is a folder; name a file"
+        raise CommandError(msg, Exit.NOT_FOUND) from error
 
 
 class SkippedLines:
@@ -150,6 +173,7 @@ class Feed:
         skipped_lines: The file for them.
         next_line: The first line of which nothing was done.
         error: Why it ended before the end of its source; None if it did not, or was stopped.
+        code: The exit code of `error`.
         is_at_end: Whether its source was read to the end.
     """
 
@@ -162,8 +186,9 @@ class Feed:
         first_line: int = 1,
         skips: bool = False,
         is_windowed: bool = False,
-        on_kept: Callable[[Sequence[tuple[int, Event]]], None] = lambda _: None,
-        on_skipped: Callable[[str], None] = lambda _: None,
+        max_outage: float | None = None,
+        on_kept: Callable[[Sequence[tuple[int, Event]]], object] = lambda _: None,
+        on_skipped: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Make a feed.
 
@@ -173,7 +198,8 @@ class Feed:
             emit: What enqueues them there.
             first_line: The lines before this one are passed over.
             skips: Whether a line that is no event is put aside; if not, the feed ends there.
-            is_windowed: Whether to wait when `WINDOW` events are queued.
+            is_windowed: Whether to wait when enough events are queued.
+            max_outage: Seconds after which a backend out of reach ends the feed; None for never.
             on_kept: Called with the numbers of lines and their events as soon as they are kept.
             on_skipped: Called with a sentence about each line that was skipped.
         """
@@ -182,28 +208,34 @@ class Feed:
         self.skipped_lines = SkippedLines(source)
         self.next_line = first_line
         self.error: str | None = None
+        self.code = Exit.FAILED
         self.is_at_end = False
         self._backend = backend
         self._emit = emit
         self._first_line = first_line
         self._skips = skips
-        self._is_windowed = is_windowed
         self._on_kept = on_kept
         self._on_skipped = on_skipped
         self._max_size = backend.max_event_size + ENVELOPE
-        self._average_size = 1.0
         self._batch_limit = BATCH
-        self._room = 0
+        self._window = _Window(backend) if is_windowed else None
         self._calls = _RecentCalls()
-        self._patience = Patience(None, SYSTEM_CLOCK)
+        self._patience = Patience(max_outage, SYSTEM_CLOCK)
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
         """Read no more. What is being enqueued is finished."""
         self._stopped.set()
 
+    @property
+    def how_to_go_on(self) -> str:
+        """What was done until now, and the option that goes on from there."""
+        skipped = f" and {self.skipped} skipped" if self.skipped else ""
+        kept = f"{counted(self.kept, 'line is', 'lines are')} kept{skipped}"
+        return f"{kept}, --from-line {self.next_line} goes on"
+
     async def run(self) -> None:
-        """Enqueue until the end of the source, a bad line, or `stop()`. Sets `error`."""
+        """Enqueue until the end of the source, a bad line, trouble with the backend, or `stop()`."""
         reader = BackgroundReader(batches(self.source, LineSplitter(self._max_size, keep_long=self._skips)))
         try:
             while not self._stopped.is_set():
@@ -216,6 +248,9 @@ class Feed:
             self.error = f"{self.source.name}, after line {self.next_line - 1}: {broken}"
         except BadLine as bad:
             self.error = f"{self.source.name}, {bad}"
+        except (BackendError, OSError) as error:
+            self.error = f"{self.source.name}, line {self.next_line}: {error}"
+            self.code = Exit.FAILED if isinstance(error, BackendFull | BackendClosed) else Exit.NO_BACKEND
         finally:
             reader.close()
             self.skipped_lines.close()
@@ -256,7 +291,6 @@ class Feed:
                     return
                 self._meet(bad)
                 continue
-            self._average_size += (len(line.data) - self._average_size) / 64
             waiting.append((line, event))
             if len(waiting) == BATCH:
                 await self._keep(waiting)
@@ -287,12 +321,11 @@ class Feed:
         """Enqueue events, all of them unless stopped, as many in a call as there is room for."""
         pause = _PAUSE_MIN
         while waiting and not self._stopped.is_set():
-            if self._is_windowed and self._room <= 0:
-                self._room = await self._look_for_room()
-            if self._is_windowed and self._room <= 0:
+            room = BATCH if self._window is None else await self._window.look_for_room()
+            if room == 0:
                 pause = await self._pause(pause)
                 continue
-            count = min(len(waiting), self._batch_limit, self._room if self._is_windowed else BATCH)
+            count = min(len(waiting), self._batch_limit, room)
             count = self._calls.unlike_before(waiting[:count])
             try:
                 await self._patience.through(partial(self._emit, *(event for _, event in waiting[:count])))
@@ -315,14 +348,11 @@ class Feed:
     def _count(self, kept: Sequence[tuple[Line, Event]]) -> None:
         self.kept += len(kept)
         self.next_line = kept[-1][0].number + 1
-        self._room -= len(kept)
+        if self._window is not None:
+            self._window.use(kept)
         self._batch_limit = min(BATCH, self._batch_limit * 2)
         self._calls.made(kept)
         self._on_kept([(line.number, event) for line, event in kept])
-
-    async def _look_for_room(self) -> int:
-        window = max(1, min(WINDOW, int(WINDOW_BYTES / self._average_size)))
-        return window - (await self._backend.admin.stats()).queued
 
     async def _pause(self, length: float) -> float:
         """Let others work for a while; return how long to pause the next time."""
@@ -330,6 +360,58 @@ class Feed:
             async with asyncio.timeout(length):
                 await self._stopped.wait()
         return min(length * 2, _PAUSE_MAX)
+
+
+def exit_code(feed: Feed | None, first: signal.Signals | None, *, is_cancelled: bool) -> Exit:
+    """The exit code of what came to its end, or was stopped by a signal."""
+    if feed is not None and feed.error is not None:
+        return feed.code
+    if is_cancelled or first is signal.Signals.SIGINT:
+        return Exit.INTERRUPTED
+    if feed is not None and feed.skipped:
+        return Exit.IN_PART
+    return Exit.OK
+
+
+class _Window:
+    """How many events may be ahead of those that are handled: about as many as are handled in half a second.
+
+    So memory is bounded, and little has to be drained, or is handled again, when the feed is stopped.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._width = _NARROW
+        self._room = 0
+        self._opened = 0.0
+        self._average_size = 1.0
+
+    async def look_for_room(self) -> int:
+        """How many events may be enqueued now. Opens again when half of the window is handled."""
+        if self._room > 0:
+            return self._room
+        queued = (await self._backend.admin.stats()).queued
+        if queued > self._width // 2:
+            return 0
+        self._adapt()
+        self._room = max(1, self._width - queued)
+        return self._room
+
+    def use(self, kept: Sequence[tuple[Line, Event]]) -> None:
+        """Fill some of it."""
+        self._room -= len(kept)
+        for line, _ in kept:
+            self._average_size += (len(line.data) - self._average_size) / 64
+
+    def _adapt(self) -> None:
+        now = SYSTEM_CLOCK.monotonic()
+        elapsed, self._opened = now - self._opened, now
+        if elapsed < _FAST:
+            self._width *= 2
+        elif elapsed > _SLOW:
+            self._width //= 2
+        widest = max(1, min(WINDOW, int(WINDOW_BYTES / self._average_size)))
+        self._width = min(max(self._width, _NARROW), widest)
 
 
 class _RecentCalls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from necrostack.cli.feed import Feed
-from necrostack.cli.terminal import Terminal
+from necrostack.cli.terminal import Terminal, counted
 from necrostack.report import RunReport, organ_dict
 
 _COLUMNS = ("handled", "emitted", "failed", "retried", "dead_lettered")
@@ -37,17 +37,17 @@ def feed_dict(feed: Feed) -> dict[str, Any]:
 
 
 def _totals(report: RunReport, feed: Feed | None) -> list[str]:
-    lines = [f"{report.handled} deliveries handled in {report.duration:.2f} s"]
+    lines = [f"{counted(report.handled, 'delivery', 'deliveries')} handled in {report.duration:.2f} s"]
     if feed is not None:
-        lines.append(f"{feed.kept} lines of {feed.source.name} kept")
+        lines.append(f"{counted(feed.kept, 'line')} of {feed.source.name} kept")
         if feed.skipped:
             lines[-1] += f", {feed.skipped} skipped and kept in {feed.skipped_lines.path}"
     if report.unrouted:
-        lines.append(f"{report.unrouted} deliveries that nobody listens to")
+        lines.append(f"{counted(report.unrouted, 'delivery', 'deliveries')} that nobody listens to")
     if report.deduplicated:
-        lines.append(f"{report.deduplicated} duplicates acknowledged without running")
+        lines.append(f"{counted(report.deduplicated, 'duplicate')} acknowledged without running")
     if report.lost:
-        lines.append(f"{report.lost} deliveries taken over by others")
+        lines.append(f"{counted(report.lost, 'delivery', 'deliveries')} taken over by others")
     if report.dead_lettered:
-        lines.append(f"{report.dead_lettered} dead letters: the log says why")
+        lines.append(f"{counted(report.dead_lettered, 'dead letter')}: the log says why")
     return lines

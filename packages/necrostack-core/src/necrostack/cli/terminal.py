@@ -116,6 +116,15 @@ class _LogHandler(logging.Handler):
             self.handleError(record)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Say how many of something there are.
+
+    >>> counted(1, "line"), counted(2, "line")
+    ('1 line', '2 lines')
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 # --- tables -------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import time
 import traceback
 
@@ -13,12 +12,12 @@ from necrostack.backend import BackendStats
 from necrostack.cli.apps import load_app, place_of
 from necrostack.cli.arguments import add_app, add_backend, add_feed, add_json, seconds, whole_number
 from necrostack.cli.failures import CommandError, Exit
-from necrostack.cli.feed import ENVELOPE, Feed, find_bad_lines
+from necrostack.cli.feed import ENVELOPE, Feed, exit_code, find_bad_lines, source_of
 from necrostack.cli.lines import STDIN, FeedBroken, Source
 from necrostack.cli.progress import Watch
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
-from necrostack.cli.terminal import Terminal
+from necrostack.cli.terminal import Terminal, counted
 from necrostack.errors import BackendUnavailable, ConfigurationError, MaxStepsExceeded, NecroStackError
 from necrostack.memory import InMemoryBackend
 from necrostack.report import RunReport
@@ -34,8 +33,8 @@ SHOWN_BAD_LINES = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.description = (
-        "Run a Spine until SIGTERM or Ctrl-C, which drain it (the second one cancels), or, with --until-idle, "
-        "until nothing is left to do."
+        "Run a Spine until SIGTERM or Ctrl-C, which drain it (the second one cancels), or, with --until-idle,"
+        " until nothing is left to do."
     )
     add_app(parser)
     add_backend(parser)
@@ -86,22 +85,6 @@ def _configured(spine: Spine, arguments: argparse.Namespace) -> Spine:
         raise CommandError(str(error), Exit.USAGE) from error
 
 
-def source_of(path: str) -> Source:
-    """Find a feed.
-
-    Raises:
-        CommandError: There is no such file (exit code 5).
-    """
-    try:
-        return Source(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"there is no feed {path!r}"
-        raise CommandError(msg, Exit.NOT_FOUND) from error
-    except IsADirectoryError as error:
-        msg = f"the feed {path!r} is a folder; name a file"
-        raise CommandError(msg, Exit.NOT_FOUND) from error
-
-
 def check(arguments: argparse.Namespace, spine: Spine, terminal: Terminal) -> None:
     """Read the whole feed, and name its bad lines.
 
@@ -119,12 +102,12 @@ def check(arguments: argparse.Namespace, spine: Spine, terminal: Terminal) -> No
                 if bad <= SHOWN_BAD_LINES:
                     terminal.error(f"{arguments.feed}, {found}")
     except FeedBroken as broken:
-        msg = f"{arguments.feed}, after {lines} lines: {broken}"
+        msg = f"{arguments.feed}, after {counted(lines, 'event')}: {broken}"
         raise CommandError(msg, Exit.CHECK_FAILED) from broken
     if bad:
-        msg = f"{bad} of {lines} lines of {arguments.feed} are no events; nothing was enqueued"
+        msg = f"{bad} of {counted(lines, 'line')} of {arguments.feed} are no events; nothing was enqueued"
         raise CommandError(msg, Exit.CHECK_FAILED)
-    terminal.note(f"{lines} lines of {arguments.feed} are checked, all of them are events")
+    terminal.note(f"{counted(lines, 'line')} of {arguments.feed} checked, nothing is wrong")
 
 
 class _Running:
@@ -150,6 +133,7 @@ class _Running:
             self._spine.emit,
             first_line=self._arguments.from_line,
             skips=self._arguments.on_bad_line == "skip",
+            max_outage=self._spine.settings.max_outage,
             is_windowed=self._forgets,
             on_kept=self._watch.began if self._forgets else lambda _: None,
             on_skipped=self._terminal.note,
@@ -197,9 +181,7 @@ class _Running:
             feeding.cancel()
             await asyncio.wait({feeding})
         if feed.error is not None:
-            self._terminal.error(
-                f"{feed.error}; {_kept(feed)}, --from-line {feed.next_line} goes on when it is mended"
-            )
+            self._terminal.error(f"{feed.error}; {feed.how_to_go_on} when it is mended")
         if self._arguments.until_idle or not feed.is_at_end:
             self._spine.stop_when_idle()
         if not feeding.cancelled():
@@ -224,9 +206,9 @@ class _Running:
         if report is not None:
             show_report(self._terminal, report, self._feed, as_json=self._arguments.json)
         await self._spine.aclose()
-        if isinstance(error, BackendUnavailable):
-            return Exit.NO_BACKEND
-        return self._code(error, signals, is_cancelled=running.cancelled())
+        if error is not None:
+            return Exit.NO_BACKEND if isinstance(error, BackendUnavailable) else Exit.FAILED
+        return exit_code(self._feed, signals.first, is_cancelled=running.cancelled())
 
     def _tell_error(self, error: Exception) -> None:
         if self._arguments.verbose:
@@ -243,7 +225,7 @@ class _Running:
         left = (await self._spine.backend.admin.stats()) if self._forgets else BackendStats()
         if not left.idle:
             events = left.queued + left.pending + left.scheduled
-            lost = f"{stopped}: {events} events were not handled, and are gone with this process's memory"
+            lost = f"{stopped}: {counted(events, 'event')} not handled, and gone with this process's memory"
             line = self._watch.first_unfinished()
             more = (
                 ""
@@ -252,16 +234,7 @@ class _Running:
             )
             self._terminal.note(f"{lost}{more}")
         elif self._feed is not None and self._feed.error is None and not self._feed.is_at_end:
-            self._terminal.note(f"{stopped}: {_kept(self._feed)}, --from-line {self._feed.next_line} goes on")
-
-    def _code(self, error: BaseException | None, signals: Signals, *, is_cancelled: bool) -> Exit:
-        if error is not None or (self._feed is not None and self._feed.error is not None):
-            return Exit.FAILED
-        if is_cancelled or signals.first is signal.Signals.SIGINT:
-            return Exit.INTERRUPTED
-        if self._feed is not None and self._feed.skipped:
-            return Exit.IN_PART
-        return Exit.OK
+            self._terminal.note(f"{stopped}: {self._feed.how_to_go_on}")
 
     # --- progress -------------------------------------------------------------------------------------------
 
@@ -278,8 +251,3 @@ class _Running:
             if feed is not None:
                 parts.insert(0, f"{feed.kept} lines kept")
             self._terminal.status(" \u00b7 ".join(parts), None if feed is None else feed.source.progress)
-
-
-def _kept(feed: Feed) -> str:
-    skipped = f" and {feed.skipped} skipped" if feed.skipped else ""
-    return f"{feed.kept} {'line is' if feed.kept == 1 else 'lines are'} kept{skipped}"
