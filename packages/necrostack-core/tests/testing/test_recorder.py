@@ -17,7 +17,7 @@ from necrostack import (
     RetryPolicy,
     Spine,
 )
-from necrostack.errors import BackendClosed
+from necrostack.errors import BackendClosed, EventError
 from necrostack.testing import Recorder, SpineFixture, VirtualClock
 
 
@@ -115,6 +115,12 @@ async def test_what_was_not_committed_was_not_emitted() -> None:
 
     assert report.lost == 1
     assert recorder.emitted(Invoiced) == []
+
+
+async def test_what_a_backend_refuses_is_told_by_the_backend() -> None:
+    async with SpineFixture([Billing()]) as fixture:
+        with pytest.raises(EventError, match="OrderPlaced"):
+            await fixture.run(Event(event_type="recorder.order_placed", payload={}))
 
 
 async def test_an_assertion_returns_what_it_found() -> None:

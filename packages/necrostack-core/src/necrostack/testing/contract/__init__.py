@@ -21,18 +21,36 @@ from collections.abc import Sequence
 from necrostack.testing.contract import (
     closing,
     dead_letters,
+    ending,
+    enqueueing,
+    failing,
     fidelity,
+    handling,
     history,
     looking,
-    queueing,
+    pulling,
+    releasing,
     scheduling,
     settling,
-    spines,
 )
 from necrostack.testing.contract.check import Check, NotApplicable, registered
 from necrostack.testing.contract.factory import BackendFactory, Feature, InMemoryFactory
 
-_CHAPTERS = (queueing, fidelity, settling, scheduling, dead_letters, history, looking, closing, spines)
+_CHAPTERS = (
+    pulling,
+    enqueueing,
+    fidelity,
+    settling,
+    releasing,
+    scheduling,
+    dead_letters,
+    history,
+    looking,
+    closing,
+    handling,
+    failing,
+    ending,
+)
 
 CONTRACT: Sequence[Check] = tuple(check for chapter in _CHAPTERS for check in registered[chapter.__name__])
 """Every check of the contract, what is simplest first."""
