@@ -227,7 +227,11 @@ _PLACES = {
 
 
 class PayloadCheck:
-    """Freezes the payloads of one event class, and checks that they survive JSON if their type may not."""
+    """Freezes the payloads of one event class, and checks what their type leaves open.
+
+    Attributes:
+        round_trip: Whether each payload is written to JSON and read back.
+    """
 
     def __init__(self, annotation: Callable[[], Any], *, round_trip: bool) -> None:
         """Prepare the check.
@@ -237,7 +241,7 @@ class PayloadCheck:
             round_trip: Whether to write each payload and read it back.
         """
         self._annotation = annotation
-        self._round_trip = round_trip
+        self.round_trip = round_trip
         self._declared: TypeAdapter[Any] | None = None
 
     def freeze(self, payload: Any) -> Any:
@@ -253,7 +257,7 @@ class PayloadCheck:
             ValueError: Something in it can change, or does not come back equal from JSON.
         """
         frozen = freeze_values(payload)
-        if self._round_trip:
+        if self.round_trip:
             self._check_round_trip(frozen)
         return frozen
 
