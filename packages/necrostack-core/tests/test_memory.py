@@ -72,11 +72,11 @@ async def test_a_trim_to_no_length_is_refused(backend: InMemoryBackend) -> None:
 # --- max_size --------------------------------------------------------------------------------------------
 
 
-async def test_a_full_backend_says_how_many_wait_and_how_many_it_takes() -> None:
+async def test_a_full_backend_says_how_many_it_takes() -> None:
     backend = InMemoryBackend(max_size=2)
     await backend.enqueue(numbered(0))
 
-    with pytest.raises(BackendFull, match="1 events wait and max_size is 2: there is no room for 2 more"):
+    with pytest.raises(BackendFull, match=r"max_size is 2.* room .*none was kept"):
         await backend.enqueue(numbered(1), numbered(2))
 
 
@@ -173,7 +173,8 @@ async def test_what_marks_repetitions_is_forgotten_after_the_window(
 
     await backend.enqueue(numbered(100))
 
-    assert len(backend._marks) == 1
+    remembered = [len(value) for value in vars(backend).values() if isinstance(value, dict)]
+    assert sum(remembered) == 1
 
 
 async def test_what_handlers_emit_is_no_repetition(backend: InMemoryBackend) -> None:

@@ -80,6 +80,22 @@ async def test_an_error_that_nobody_saw_fails_the_check() -> None:
         await checking(fails_aside)(InMemoryFactory())
 
 
+async def test_a_check_that_fails_ends_what_it_started() -> None:
+    started: list[asyncio.Task[object]] = []
+
+    async def fails_while_a_pull_waits(factory: BackendFactory) -> None:
+        backend = await factory.make()
+        started.append(asyncio.create_task(backend.pull(timeout=100.0)))
+        await factory.wait(1.0)
+        msg = "broken"
+        raise AssertionError(msg)
+
+    with pytest.raises(AssertionError, match="broken"):
+        await checking(fails_while_a_pull_waits)(InMemoryFactory())
+
+    assert started[0].cancelled()
+
+
 async def test_what_a_check_made_is_closed_afterwards() -> None:
     class Counting(InMemoryBackend):
         closed = 0

@@ -103,9 +103,9 @@ class Worker(Backend):
     async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
         self.check_open()
         self.group.max_event_size = self.max_event_size
-        before = len(self.group._marks), (await self.group.admin.stats()).history
+        before = (await self.group.admin.stats()).history
         await self.group.enqueue(*events, delay=delay)
-        if (len(self.group._marks), (await self.group.admin.stats()).history) != before:
+        if (await self.group.admin.stats()).history > before:
             await self._tell_others(events, delay)
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:

@@ -59,7 +59,7 @@ class Check:
         handler = loop.get_exception_handler()
         loop.set_exception_handler(lambda _, context: unseen.append(context))
         try:
-            await factory.run(self._within_limit(factory))
+            await factory.run(self._within_limit(factory, tasks))
             left = await _left_over(tasks)
         finally:
             loop.set_exception_handler(handler)
@@ -68,7 +68,7 @@ class Check:
         if unseen:
             raise AssertionError(f"{self.name}: errors that nobody saw: {unseen}")
 
-    async def _within_limit(self, factory: BackendFactory) -> None:
+    async def _within_limit(self, factory: BackendFactory, others: set[asyncio.Task[Any]]) -> None:
         # A broken backend may wait for ever.
         limit = asyncio.ensure_future(factory.wait(factory.limit))
         checking = asyncio.ensure_future(self.function(factory))
@@ -77,6 +77,14 @@ class Check:
             if not checking.done():
                 raise AssertionError(f"{self.name} did not end within {factory.limit:g} s")
             await checking
+        except BaseException:
+            # What it started may wait for ever, or fail when the backends are closed, and nobody would look.
+            mine = {asyncio.current_task(), checking, limit}
+            started = asyncio.all_tasks() - others - mine
+            for task in started:
+                task.cancel()
+            await asyncio.gather(*started, return_exceptions=True)
+            raise
         finally:
             limit.cancel()
             checking.cancel()

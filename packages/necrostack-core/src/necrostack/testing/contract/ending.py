@@ -144,11 +144,14 @@ async def check_a_cancelled_run_loses_and_doubles_nothing(factory: BackendFactor
             return numbered(event.payload["number"], CHILD)
 
     running = asyncio.create_task(Spine([Sticking()], backend, concurrency=concurrency).run(*events))
-    await stuck.wait()
+    sticking = asyncio.create_task(stuck.wait())
+    await asyncio.wait({running, sticking}, return_when=asyncio.FIRST_COMPLETED)
+    sticking.cancel()
     running.cancel()
-    await asyncio.wait({running})
+    (ended,) = await asyncio.gather(running, return_exceptions=True)
 
-    expect(running.cancelled(), "a cancelled run did not end by CancelledError")
+    how = f"a cancelled run must end by CancelledError, not with {ended!r}"
+    expect(isinstance(ended, asyncio.CancelledError), how)
     stats = await backend.admin.stats()
     expect_equal((stats.queued, stats.pending), (20, 0), "events and children queued, and pending")
     keeper = Keeper()
