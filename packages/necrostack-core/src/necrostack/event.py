@@ -435,7 +435,7 @@ def _read(data: bytes) -> Event:
             other = _class_in(data)
             if other is None or other is target:
                 raise
-            return other.model_validate_json(data)
+            return as_declared(other.model_validate_json(data))
     except ValidationError as error:
         msg = f"this is not an event: {explain(error)}"
         raise EventError(msg) from error
