@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from necrostack.clock import SYSTEM_CLOCK, Clock
+from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
 from necrostack.event import MAX_EVENT_SIZE, Event
 
@@ -24,9 +24,11 @@ class Backend(ABC):
 
     Attributes:
         max_event_size: How many bytes of JSON a payload may have.
+        batch_size: How many deliveries it is good to pull, and to settle, in one call.
         clock: Where the backend's time comes from.
     """
 
+    batch_size: int = 100
     max_event_size: int = MAX_EVENT_SIZE
     clock: Clock = SYSTEM_CLOCK
 
@@ -92,6 +94,13 @@ class Backend(ABC):
     async def ack(self, delivery: Delivery) -> bool:
         """End a delivery of which nothing came. See `settle`."""
         return (await self.settle(Settlement(delivery)))[0]
+
+    async def wait_for_room(self, count: int = 1) -> None:
+        """Wait until there may be room for `count` more events. A hint: somebody else may take it first.
+
+        This is how a producer keeps pace: on `BackendFull`, wait for room and call `enqueue` again.
+        """
+        await sleep(self.clock, 0.05)
 
     async def join(self, topology: str) -> Collection[str]:
         """Tell the group which topology this worker runs.

@@ -16,9 +16,6 @@ from necrostack.patience import Patience
 from necrostack.step import Step, StepTaker
 from necrostack.tally import Tally
 
-MAX_STEPS = 100
-"""How many steps are settled in one call."""
-
 MAX_WAIT = 0.002
 """Seconds that a finished step waits for company."""
 
@@ -50,6 +47,7 @@ class Committer:
         instrumentation: Instrumentation | None = None,
     ) -> None:
         self._backend = backend
+        self._batch_size = backend.batch_size
         self._taker = taker
         self._patience = patience
         self._tally = tally
@@ -74,7 +72,7 @@ class Committer:
     def is_due(self) -> bool:
         """Whether it is time to commit. Says so, too, when no timer could fire because no handler suspends."""
         waiting = len(self._waiting)
-        return waiting >= MAX_STEPS or (waiting > 0 and time.monotonic() - self._oldest >= MAX_WAIT)
+        return waiting >= self._batch_size or (waiting > 0 and time.monotonic() - self._oldest >= MAX_WAIT)
 
     @property
     def is_waiting(self) -> bool:
@@ -87,7 +85,7 @@ class Committer:
             return False
         async with self._committing:
             while self._waiting:
-                steps = self._waiting[:MAX_STEPS]
+                steps = self._waiting[: self._batch_size]
                 try:
                     accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
                 except EventError:

@@ -7,6 +7,7 @@ from uuid import UUID, SafeUUID
 
 _new = object.__new__
 _set = object.__setattr__
+_UNKNOWN = SafeUUID.unknown
 _RANDOM_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
 _VERSION_4 = 0x00000000_0000_4000_8000_000000000000
 
@@ -22,5 +23,5 @@ def new_id() -> UUID:
     """
     made = _new(UUID)
     _set(made, "int", int.from_bytes(urandom(16), "big") & _RANDOM_BITS | _VERSION_4)
-    _set(made, "is_safe", SafeUUID.unknown)
+    _set(made, "is_safe", _UNKNOWN)
     return made

@@ -50,6 +50,10 @@ class InMemoryBackend(Backend):
     1
     """
 
+    # Small enough for what a batch allocates to be freed before the garbage collector takes it for long-lived: from 100
+    # on, every batch is promoted, and full collections walk the whole queue. docs/explanation/performance has figures.
+    batch_size = 16
+
     def __init__(
         self,
         *,
@@ -80,11 +84,12 @@ class InMemoryBackend(Backend):
         self._pulls: deque[tuple[int, float]] = deque()
         self._dead: dict[str, DeadLetter] = {}
         self._history: deque[_Kept] | None = deque(maxlen=history) if history else None
-        # The calls to `enqueue` that were kept: by the events' ids, until when an identical one is taken for a
+        # The calls to `enqueue` that were kept: by the first event's id, until when an identical one is taken for a
         # repetition, and what else makes it identical. The ids that were marked last come last.
-        self._marks: dict[int, tuple[tuple[float, int], ...]] = {}
+        self._calls: dict[int, tuple[tuple[float, int], ...]] = {}
         self._declarations = declarations()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting_for_room: set[asyncio.Future[None]] = set()
         self._numbers = itertools.count(1)
         self._topologies: list[str] = []
         self._has_pulled = False
@@ -102,18 +107,24 @@ class InMemoryBackend(Backend):
         if not 0 <= delay < math.inf:
             msg = f"delay={delay!r} must be a number of seconds, 0 or more"
             raise ConfigurationError(msg)
-        ids = hash(tuple([event.id.int for event in events]))
-        if not self._may_be_repeated(ids):
+        if not events:
+            return
+        first = events[0].id.int
+        self._forget_old_calls()
+        if first not in self._calls:
             self._check_room(len(events))
-        content, admitted = 0, []
+        content, admitted = len(events), []
         for event in events:
             kept, data = admit(event, self.max_event_size)
             admitted.append(kept)
-            content = hash((content, kept.event_type, data))
-        if self._is_repeated(ids, content):
+            content = hash((content, kept.id.int, kept.event_type, data))
+        now = self.clock.monotonic()
+        calls = self._calls.get(first, ())
+        if any(until > now and kept_content == content for until, kept_content in calls):
             return
         self._check_room(len(events))
-        self._marks[ids] = (*self._marks.pop(ids, ()), (self.clock.monotonic() + REPEAT_WINDOW, content))
+        self._calls.pop(first, None)
+        self._calls[first] = (*calls, (now + REPEAT_WINDOW, content))
         self._keep(admitted, delay)
         self._wake()
 
@@ -167,6 +178,13 @@ class InMemoryBackend(Backend):
         self._scheduled.clear()
         self._pending.clear()
         self._wake()
+        for sleeper in self._waiting_for_room:
+            _resolve(sleeper)
+
+    async def wait_for_room(self, count: int = 1) -> None:
+        """See `Backend.wait_for_room`."""
+        while self.max_size is not None and not self._closed and self._room() < min(count, self.max_size):
+            await self._sleep_in(self._waiting_for_room, None)
 
     async def join(self, topology: str) -> Collection[str]:
         """See `Backend.join`."""
@@ -222,6 +240,8 @@ class InMemoryBackend(Backend):
                 delivery = Delivery(waiting, 1, "live", None, receipt)
             pending[receipt] = delivery
             taken.append(delivery)
+        for sleeper in self._waiting_for_room:
+            _resolve(sleeper)
         return taken
 
     def _redeclare(self) -> None:
@@ -246,33 +266,38 @@ class InMemoryBackend(Backend):
         """Wait until something is put, or due, or the time is up."""
         if self._scheduled:
             timeout = min(timeout, self._scheduled[0][0] - self.clock.monotonic())
+        await self._sleep_in(self._waiting, max(timeout, 0.0))
+
+    async def _sleep_in(self, sleepers: set[asyncio.Future[None]], timeout: float | None) -> None:
+        """Sleep until those in `sleepers` are woken, or the time is up."""
         woken = asyncio.get_running_loop().create_future()
-        self._waiting.add(woken)
-        timer = self.clock.call_later(max(timeout, 0.0), lambda: _resolve(woken))
+        sleepers.add(woken)
+        timer = None if timeout is None else self.clock.call_later(timeout, lambda: _resolve(woken))
         try:
             await woken
         finally:
-            timer.cancel()
-            self._waiting.discard(woken)
+            sleepers.discard(woken)
+            if timer is not None:
+                timer.cancel()
 
     def _wake(self) -> None:
         for woken in self._waiting:
             _resolve(woken)
 
-    def _may_be_repeated(self, ids: int) -> bool:
+    def _forget_old_calls(self) -> None:
         now = self.clock.monotonic()
-        while self._marks and (oldest := next(iter(self._marks.items())))[1][-1][0] <= now:
-            del self._marks[oldest[0]]
-        return ids in self._marks
+        while self._calls and (oldest := next(iter(self._calls.items())))[1][-1][0] <= now:
+            del self._calls[oldest[0]]
 
-    def _is_repeated(self, ids: int, content: int) -> bool:
-        now = self.clock.monotonic()
-        return any(until > now and marked == content for until, marked in self._marks.get(ids, ()))
+    def _room(self) -> float:
+        """How many more events may wait."""
+        if self.max_size is None:
+            return math.inf
+        return self.max_size - len(self._queue) - len(self._scheduled)
 
     def _check_room(self, count: int) -> None:
-        waiting = len(self._queue) + len(self._scheduled)
-        if self.max_size is not None and waiting + count > self.max_size:
-            msg = f"{waiting} events wait and max_size is {self.max_size}: there is no room for {count} more; none was kept"
+        if (room := self._room()) < count:
+            msg = f"max_size is {self.max_size} and there is room for {max(room, 0)}, not for {count}; none was kept"
             raise BackendFull(msg)
 
     # --- how it ends -------------------------------------------------------------------------------------

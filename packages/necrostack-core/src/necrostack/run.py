@@ -43,7 +43,7 @@ class RunSettings:
     retry: RetryPolicy = RetryPolicy(max_attempts=1)
     concurrency: int = 1
     unrouted: Literal["ack", "dead_letter"] = "ack"
-    prefetch: int = 50
+    prefetch: int | None = None
     drain_timeout: float = 20.0
     max_outage: float | None = None
     instrumentation: Instrumentation | None = None
@@ -76,6 +76,7 @@ class Run:
         self._in_work: list[Step | None] = [None] * settings.concurrency
         self._pulling = asyncio.Lock()
         self._limit = settings.concurrency
+        self._prefetch = max(settings.concurrency, settings.prefetch or backend.batch_size)
         self._last_pull = 0.0
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
@@ -201,7 +202,7 @@ class Run:
         now = time.monotonic()
         elapsed, self._last_pull = now - self._last_pull, now
         if elapsed < _FAST:
-            self._limit = min(self._limit * 2, self._settings.prefetch)
+            self._limit = min(self._limit * 2, self._prefetch)
         elif elapsed > _SLOW:
             self._limit = self._settings.concurrency
 

@@ -56,7 +56,7 @@ class Spine:
         retry: RetryPolicy = _ONE_ATTEMPT,
         concurrency: int = 1,
         unrouted: Literal["ack", "dead_letter"] = "ack",
-        prefetch: int = 50,
+        prefetch: int | None = None,
         drain_timeout: float = 20.0,
         max_outage: float | None = None,
         instrumentation: Instrumentation | None = None,
@@ -72,7 +72,7 @@ class Spine:
             retry: What happens to an Organ that fails, unless it has a policy of its own. One attempt by default.
             concurrency: How many deliveries are handled at once.
             unrouted: What becomes of an event that nobody listens to.
-            prefetch: How many deliveries are pulled ahead at the most.
+            prefetch: How many deliveries are pulled ahead at the most; None for what suits the backend.
             drain_timeout: Seconds that running handlers get to finish after `stop()`.
             max_outage: Seconds after which a backend out of reach ends the run; None for never.
             instrumentation: Who watches; None for nobody, which costs nothing.
@@ -84,7 +84,7 @@ class Spine:
         _check_whole("max_steps", max_steps, least=0, or_none=True)
         _check_whole("max_hops", max_hops, least=0, or_none=True)
         _check_whole("concurrency", concurrency, least=1)
-        _check_whole("prefetch", prefetch, least=1)
+        _check_whole("prefetch", prefetch, least=1, or_none=True)
         _check_seconds("drain_timeout", drain_timeout)
         _check_seconds("max_outage", max_outage, or_none=True)
         _check_kind("retry", retry, RetryPolicy)
@@ -104,7 +104,7 @@ class Spine:
             retry=retry,
             concurrency=concurrency,
             unrouted=unrouted,
-            prefetch=max(prefetch, concurrency),
+            prefetch=prefetch,
             drain_timeout=drain_timeout,
             max_outage=max_outage,
             instrumentation=instrumentation,
