@@ -60,24 +60,18 @@ class Committer:
         self._timer: asyncio.TimerHandle | None = None
         self._in_background: asyncio.Task[None] | None = None
 
-    def add(self, step: Step) -> None:
-        """Take over a step that is done."""
+    def add(self, step: Step) -> bool:
+        """Take over a step that is done; return whether it is time to commit.
+
+        It says so when enough wait, and when the oldest has waited long: no timer can fire while no handler suspends.
+        """
+        now = time.monotonic()
         if not self._waiting:
-            self._oldest = time.monotonic()
+            self._oldest = now
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(MAX_WAIT, self._time_is_up)
         self._waiting.append(step)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to commit. Says so, too, when no timer could fire because no handler suspends."""
-        waiting = len(self._waiting)
-        return waiting >= self._batch_size or (waiting > 0 and time.monotonic() - self._oldest >= MAX_WAIT)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a step waits to be committed."""
-        return bool(self._waiting)
+        return len(self._waiting) >= self._batch_size or now - self._oldest >= MAX_WAIT
 
     async def commit(self) -> bool:
         """Settle all steps that wait, oldest first; return whether there were any."""

@@ -166,8 +166,9 @@ class InMemoryBackend(Backend):
     async def release(self, *deliveries: Delivery) -> None:
         """See `Backend.release`. They go back to where they were: before what is queued now."""
         self._check_open()
-        for delivery in reversed(deliveries):
-            if self._pending.pop(delivery.receipt, None) is not None:
+        for released in reversed(deliveries):
+            delivery = self._pending.pop(released.receipt, None)
+            if delivery is not None:
                 self._queue.appendleft(delivery)
         self._wake()
 
@@ -227,8 +228,9 @@ class InMemoryBackend(Backend):
             self._redeclare()
         taken: list[Delivery] = []
         queue, pending = self._queue, self._pending
-        if not pending:
-            self._pulls.clear()
+        oldest = next(iter(pending), None)
+        while self._pulls and (oldest is None or (len(self._pulls) > 1 and self._pulls[1][0] <= cast("int", oldest))):
+            self._pulls.popleft()
         while queue and len(taken) < limit:
             waiting = queue.popleft()
             receipt = next(_receipts)
@@ -324,10 +326,7 @@ class InMemoryBackend(Backend):
         self._dead[letter.id] = letter
 
     def _pulled_at(self, delivery: Delivery) -> float:
-        """When a pending delivery was pulled. Pulls that left nothing pending are forgotten on the way."""
-        oldest = next(iter(self._pending))
-        while len(self._pulls) > 1 and self._pulls[1][0] <= cast("int", oldest):
-            self._pulls.popleft()
+        """When a pending delivery was pulled."""
         return next(at for receipt, at in reversed(self._pulls) if receipt <= cast("int", delivery.receipt))
 
     def _check_open(self) -> None:

@@ -134,8 +134,7 @@ class Run:
                 if in_work[number] is None:
                     return  # it was handed back, because its handler would not be cancelled
                 in_work[number] = None
-                committer.add(step)
-                if committer.is_due:
+                if committer.add(step):
                     await committer.commit()
         except TooManySteps as error:
             self._overrun = error

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
-from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater
+from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, explain
 from necrostack.event import Event, caused_by, is_event
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import event_facts, format_traceback, logger
@@ -134,9 +134,12 @@ class StepTaker:
         delay = outcome if isinstance(outcome, float) else None
         attempts = (*delivery.attempts, Attempt(self._tally.now(), f"{type(error).__name__}: {error}", delay))
         facts = event_facts(delivery.event) | {"organ": organ.name, "attempt": delivery.attempt}
+        # What a handler asks for by name is a decision, not a surprise: it needs no traceback in the log.
+        surprise = None if isinstance(error, RetryLater | GiveUp) else error
+        facts["error"] = f"{type(error).__name__}: {explain(error)}"
         if isinstance(outcome, float):
             step.add_retry(Retry(organ=organ.name, delay=outcome, attempts=attempts))
-            logger.warning("retry_scheduled", extra={**facts, "delay": outcome}, exc_info=error)
+            logger.warning("retry_scheduled", extra={**facts, "delay": outcome}, exc_info=surprise)
             return
         step.add_dead(
             Failure(
@@ -148,7 +151,7 @@ class StepTaker:
                 attempts=attempts,
             )
         )
-        logger.error("dead_lettered", extra={**facts, "reason": outcome}, exc_info=error)
+        logger.error("dead_lettered", extra={**facts, "reason": outcome}, exc_info=surprise)
 
     @staticmethod
     def _delay_or_reason(policy: RetryPolicy, attempt: int, error: BaseException) -> float | str:
