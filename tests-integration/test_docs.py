@@ -212,7 +212,22 @@ def test_the_code_of_a_page_does_what_the_page_says(pages: list[Path], tmp_path:
         follow(page, tmp_path)
 
 
-def test_the_code_of_all_pages_passes_mypy_strict(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "checker",
+    [["mypy", "--strict", "--cache-dir=.cache"], ["pyright", "--pythonpath", sys.executable]],
+    ids=["mypy", "pyright"],
+)
+def test_the_code_of_all_pages_passes_type_checkers(checker: list[str], tmp_path: Path) -> None:
+    write_all_programs(tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-m", *checker, "."], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def write_all_programs(folder: Path) -> None:
     for course in COURSES:
         written = {
             block.file: block.text for page in course for block in blocks_of(page) if block.file is not None
@@ -221,20 +236,8 @@ def test_the_code_of_all_pages_passes_mypy_strict(tmp_path: Path) -> None:
         for name, text in written.items():
             # Code that is shown to be wrong has its page say so, and what the checkers say of it.
             if name.endswith(".py") and text and "wrong" not in name:
-                assert not (tmp_path / name).exists(), (
-                    f"two pages write {name}; give one of them another name"
-                )
-                write(tmp_path / name, text)
-
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path / '.cache'}", "."],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, done.stdout
+                assert not (folder / name).exists(), f"two pages write {name}; give one of them another name"
+                write(folder / name, text)
 
 
 def test_the_first_command_of_the_readme_runs_the_real_program() -> None:
