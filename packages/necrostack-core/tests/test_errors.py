@@ -1,0 +1,119 @@
+"""The tree of errors, and what is said of one in a log or a dead letter."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+import necrostack
+from necrostack import errors
+from necrostack.errors import NecroStackError, explain
+from necrostack.event import Event
+from necrostack.report import RunReport
+
+ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NecroStackError)]
+
+
+class Card(BaseModel):
+    number: int
+    owner: str
+    year: int
+    month: int
+
+
+@pytest.mark.parametrize(
+    ("error", "bases"),
+    [
+        (errors.EventError, ValueError),
+        (errors.EventTooLarge, errors.EventError),
+        (errors.EventTypeError, TypeError),
+        (errors.OrganError, TypeError),
+        (errors.OrganError, ValueError),
+        (errors.HandlerResultError, TypeError),
+        (errors.ConfigurationError, ValueError),
+        (errors.MaxStepsExceeded, RuntimeError),
+        (errors.BackendError, RuntimeError),
+        (errors.BackendFull, errors.BackendError),
+        (errors.BackendClosed, errors.BackendError),
+        (errors.BackendUnavailable, errors.BackendError),
+    ],
+)
+def test_an_error_can_be_caught_as_what_it_is(error: type[Exception], bases: type[Exception]) -> None:
+    assert issubclass(error, bases)
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_is_drawn_in_the_tree_and_has_one_root(error: type[Exception]) -> None:
+    assert issubclass(error, NecroStackError)
+    assert error.__name__ in str(errors.__doc__)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.MaxStepsExceeded("too many", RunReport(handled=3)),
+        errors.RetryLater(after=2, reason="busy"),
+        errors.RetryLater(after=2),
+        errors.GiveUp("cancelled"),
+        errors.EventError("no event"),
+    ],
+    ids=range(5),
+)
+def test_an_error_survives_copying_and_pickling(error: NecroStackError) -> None:
+    copies: list[Any] = [copy.copy(error), pickle.loads(pickle.dumps(error))]  # noqa: S301 -- made here
+
+    for other in copies:
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert vars(other) == vars(error)
+
+
+def test_what_an_error_says_is_its_text() -> None:
+    assert explain(KeyError("sku")) == "'sku'"
+    assert explain(ValueError()) == ""
+
+
+def test_what_pydantic_found_wrong_is_told_without_the_input() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Card(number="4111-1111", owner="Ada", year=1, month=1)  # type: ignore[arg-type]
+
+    assert explain(caught.value) == (
+        "number: Input should be a valid integer, unable to parse string as an integer"
+    )
+
+
+def test_of_many_problems_the_first_three_are_told() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Card.model_validate({})
+
+    assert explain(caught.value) == (
+        "number: Field required; owner: Field required; year: Field required (and 1 more)"
+    )
+
+
+def test_what_a_validator_of_the_users_own_says_is_told() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Event(event_type="X", payload={"when": b""})
+
+    assert explain(caught.value) == (
+        "payload: Value error, payload['when'] is a value of type bytes, which JSON does not have; "
+        "send text, such as base64"
+    )
+
+
+def test_an_error_whose_text_cannot_be_had_is_told_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    assert explain(Mute()) == "its text cannot be had: KeyError"
+
+
+def test_the_errors_a_program_catches_are_importable_from_the_package() -> None:
+    exported = {name for name in necrostack.__all__ if hasattr(errors, name)}
+
+    assert exported >= {"BackendFull", "GiveUp", "MaxStepsExceeded", "NecroStackError", "RetryLater"}
