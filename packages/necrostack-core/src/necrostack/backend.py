@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
@@ -19,7 +17,7 @@ from necrostack.event import MAX_EVENT_SIZE, Event
 class Backend(ABC):
     """Keeps events, hands them over as deliveries, and settles each delivery once, atomically.
 
-    `settle` is the heart: a delivery ends by exactly one settlement. Of two that try, one gets True and the other False.
+    `settle` is the heart: a delivery ends by exactly one settlement. Of two that try, one gets True, the other False.
     `necrostack.testing` ships the suite that says whether a backend keeps this contract.
 
     Attributes:
@@ -71,7 +69,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
-        """End deliveries, each in one atomic step: acknowledge it, and keep what it emitted, its retries, its dead letters.
+        """End deliveries, each in one atomic step: acknowledge it, and keep what it emitted, its retries, its letters.
 
         This is never refused because the backend is full. It may be called again after an error.
 

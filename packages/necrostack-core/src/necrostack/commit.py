@@ -83,7 +83,8 @@ class Committer:
                 try:
                     accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
                 except EventError:
-                    if not any([self._without_misfits(step) for step in steps]):
+                    changed = [self._without_misfits(step) for step in steps]
+                    if not any(changed):
                         raise
                     continue
                 del self._waiting[: len(steps)]
@@ -114,7 +115,9 @@ class Committer:
                 admit(event, self._backend.max_event_size)
             except EventError as misfit:
                 misfits.setdefault(organ, misfit)
-        kept = [(event, organ) for event, organ in zip(step.emitted, step.emitters, strict=True) if organ not in misfits]
+        kept = [
+            (event, organ) for event, organ in zip(step.emitted, step.emitters, strict=True) if organ not in misfits
+        ]
         step.set_emitted([event for event, _ in kept], [organ for _, organ in kept])
         for organ, reason in misfits.items():
             self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(reason)))
@@ -131,7 +134,7 @@ class Committer:
         if self._instrumentation is not None:
             try:
                 self._instrumentation.settled(steps, accepted)
-            except Exception:
+            except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
                 logger.exception("instrumentation_failed", extra={"hook": "settled"})
 
     def _count_outcome(self, step: Step) -> None:

@@ -94,7 +94,7 @@ class Gate:
             if organ is not None and event_type in organ.spec.event_types:
                 found.append(organ)
             else:
-                error = f"no Organ {name!r} of this Spine listens to {event_type!r}; all workers of a group run the same Organs"
+                error = f"no Organ {name!r} here listens to {event_type!r}; all workers of a group run the same Organs"
                 give_up(step, Failure(reason="unknown_organ", organ=name, error=error))
         return found
 
@@ -122,5 +122,9 @@ class Gate:
 def give_up(step: Step, failure: Failure) -> None:
     """Make a delivery that no Organ was asked about a dead letter, and log it."""
     step.add_dead(failure)
-    facts = event_facts(step.delivery.event) | {"organ": failure.organ, "reason": failure.reason, "error": failure.error}
+    facts = event_facts(step.delivery.event) | {
+        "organ": failure.organ,
+        "reason": failure.reason,
+        "error": failure.error,
+    }
     logger.error("dead_lettered", extra=facts)

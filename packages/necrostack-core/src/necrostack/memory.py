@@ -149,7 +149,9 @@ class InMemoryBackend(Backend):
         self._check_open()
         # All that can be wrong is found here, before the first settlement is done.
         size = self.max_event_size
-        emissions = [[admit(event, size)[0] for event in ended.emitted] if ended.emitted else () for ended in settlements]
+        emissions = [
+            [admit(event, size)[0] for event in ended.emitted] if ended.emitted else () for ended in settlements
+        ]
         accepted: list[bool] = []
         for ended, emitted in zip(settlements, emissions, strict=True):
             delivery = self._pending.pop(ended.delivery.receipt, None)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal
-
-from typing_extensions import Self
+from typing import Any, Literal, Self
 
 from necrostack.backend import Backend
 from necrostack.errors import ConfigurationError
@@ -209,7 +206,10 @@ class Spine:
             raise ConfigurationError(msg)
         install_default_handler()
         self._run = run = Run(self.backend, self._routes, self._settings, until_idle=until_idle)
-        logger.info("run_started", extra={"organs": list(self._routes.by_name), "backend": type(self.backend).__name__})
+        logger.info(
+            "run_started",
+            extra={"organs": list(self._routes.by_name), "backend": type(self.backend).__name__},
+        )
         started: list[Organ[Any]] = []
         try:
             for organ in self.organs:
@@ -236,7 +236,11 @@ class Spine:
         if others:
             logger.warning(
                 "topologies_differ",
-                extra={"ours": self.topology.fingerprint, "others": sorted(others), "organs": list(self._routes.by_name)},
+                extra={
+                    "ours": self.topology.fingerprint,
+                    "others": sorted(others),
+                    "organs": list(self._routes.by_name),
+                },
             )
 
 

@@ -97,7 +97,7 @@ class StepTaker:
                             result = await result
                     if result is not None:
                         self._collect(step, organ.name, result)
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:
                     if _is_cancellation(error):
                         raise
                     if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -175,7 +175,7 @@ def emitting(instrumentation: Instrumentation, event: Event, parent: Event | Non
     """Let instrumentation see an event before it is kept. What it raises is its own failure, not the event's."""
     try:
         return instrumentation.emitting(event, parent)
-    except Exception:
+    except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
         logger.exception("instrumentation_failed", extra={"hook": "emitting"})
         return event
 
@@ -183,7 +183,7 @@ def emitting(instrumentation: Instrumentation, event: Event, parent: Event | Non
 def _entered(instrumentation: Instrumentation, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
     try:
         return instrumentation.handling(organ, delivery)
-    except Exception:
+    except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
         logger.exception("instrumentation_failed", extra={"hook": "handling"})
         return nullcontext()
 

@@ -13,7 +13,18 @@ from necrostack.routing import Routes
 class OrganTally:
     """One Organ in a run: how to call it, and its counters. See `OrganReport`."""
 
-    __slots__ = ("dead_lettered", "emitted", "failed", "handle", "handled", "is_async", "name", "retried", "spec", "timeout")
+    __slots__ = (
+        "dead_lettered",
+        "emitted",
+        "failed",
+        "handle",
+        "handled",
+        "is_async",
+        "name",
+        "retried",
+        "spec",
+        "timeout",
+    )
 
     def __init__(self, spec: OrganSpec) -> None:
         self.spec = spec
