@@ -160,9 +160,7 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
             msg = "this is not an event: its text holds a lone surrogate, which no bytes can carry"
             raise EventError(msg) from error
         if len(data) > max_size + _ENVELOPE_SIZE:
-            msg = (
-                f"an event of {len(data)} bytes is too large: {max_size} are allowed for payload and headers"
-            )
+            msg = f"an event of {len(data)} bytes is too large: {max_size} are allowed for payload and headers"
             raise EventTooLarge(msg)
         event = _read(data)
         if not isinstance(event, cls):
@@ -197,18 +195,14 @@ class Event(BaseModel, metaclass=_FrozenModelMeta):
         return hash(self.id)
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         schema = handler(source)
         if cls.__module__ == __name__:  # Event itself checks its payload as it freezes it
             return schema
         fields = _model_fields(schema, handler)
         by_alias = field_read_by_alias_only(fields, cls.model_config)
         if by_alias is not None:
-            msg = (
-                f"{cls.__qualname__}.{by_alias} is read by an alias; the fields of an event keep their names"
-            )
+            msg = f"{cls.__qualname__}.{by_alias} is read by an alias; the fields of an event keep their names"
             raise EventTypeError(msg)
         payload = PayloadSchema(fields["fields"]["payload"]["schema"], handler.resolve_ref_schema)
         if payload.problem:
@@ -296,9 +290,7 @@ def as_declared(event: Event) -> Event:
     try:
         return target.model_validate_json(event.to_json())
     except ValidationError as error:
-        msg = (
-            f"event {event.id} is no {_named(target)}, which declares {event.event_type!r}: {explain(error)}"
-        )
+        msg = f"event {event.id} is no {_named(target)}, which declares {event.event_type!r}: {explain(error)}"
         raise EventError(msg) from error
 
 
@@ -534,9 +526,7 @@ def caused_by(event: Event, parent: Event) -> Event:
     # What model_copy does, at a quarter of its cost: this runs once for every emitted event.
     child = _new(cls)
     _set(child, "__dict__", event.__dict__ | lineage)
-    _set(
-        child, "__pydantic_fields_set__", _ALL_FIELDS
-    )  # as after a way through bytes, which hold every field
+    _set(child, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
     _set(child, "__pydantic_extra__", None)
     _set(child, "__pydantic_private__", None)
     return child

@@ -28,9 +28,7 @@ from necrostack.retry import RetryPolicy
 
 _UNIONS = (Union, types.UnionType)
 _NOTHING = (type(None), typing.NoReturn, typing.Never, typing_extensions.Never)
-_ALIASES = tuple(
-    {typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)}
-)
+_ALIASES = tuple({typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)})
 _TYPE_VARIABLES = (TypeVar, typing_extensions.TypeVar)
 _ABSENT: Any = inspect.Parameter.empty
 
@@ -163,9 +161,7 @@ def _handle(organ: Organ[Any], where: str) -> Callable[[Event], Any]:
     try:
         signature.bind(object())
     except TypeError as error:
-        msg = (
-            f"{where}.handle{signature} cannot be called with one event ({error}); write handle(self, event)"
-        )
+        msg = f"{where}.handle{signature} cannot be called with one event ({error}); write handle(self, event)"
         raise OrganError(msg) from None
     return cast("Callable[[Event], Any]", handle)
 
@@ -221,9 +217,7 @@ def _accepted(
         # Whatever else it takes does no harm.
         events = tuple(leaf for leaf in leaves if _is_kind_of(leaf, Event))
         if not events:
-            msg = (
-                f"{where}.handle takes {_union(leaves)}, by {source}; it must take Event or a subclass of it"
-            )
+            msg = f"{where}.handle takes {_union(leaves)}, by {source}; it must take Event or a subclass of it"
             raise OrganError(msg)
         if accepts is None:
             accepts = events
@@ -242,9 +236,7 @@ def _check_fit(
     """What is listened to must be what `handle` takes."""
     if accepts is None:
         return
-    arriving = [item for item in listened if isinstance(item, type)] + [
-        declared_class(item) for item in event_types
-    ]
+    arriving = [item for item in listened if isinstance(item, type)] + [declared_class(item) for item in event_types]
     for cls in arriving:
         if not issubclass(cls, accepts):
             names = [name for name in event_types if declared_class(name) is cls]

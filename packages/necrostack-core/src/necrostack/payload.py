@@ -118,17 +118,13 @@ def not_json(value: object) -> Refused:
 def check_text(value: str) -> None:
     """Refuse a lone surrogate."""
     if has_surrogate(value):
-        raise Refused(
-            "holds a lone surrogate, which no bytes can carry; decode the text with errors='replace'"
-        )
+        raise Refused("holds a lone surrogate, which no bytes can carry; decode the text with errors='replace'")
 
 
 def check_int(value: int) -> None:
     """Refuse an integer that could be written, but not read back."""
     if value.bit_length() > _SURELY_SMALL_BITS and not -_TOO_BIG < value < _TOO_BIG:
-        raise Refused(
-            f"is an integer of over {MAX_INT_DIGITS} digits, which no JSON parser reads; send a string"
-        )
+        raise Refused(f"is an integer of over {MAX_INT_DIGITS} digits, which no JSON parser reads; send a string")
 
 
 def check_float(value: float) -> None:
@@ -187,9 +183,7 @@ def freeze_json(value: object) -> FrozenDict:
         ValueError: Something in it has no place in JSON; the message says where, why, and what to send.
     """
     if not isinstance(value, dict):
-        msg = (
-            f"payload is a value of type {type(value).__name__}; a payload is a dict, such as {{'value': 1}}"
-        )
+        msg = f"payload is a value of type {type(value).__name__}; a payload is a dict, such as {{'value': 1}}"
         raise ValueError(msg)
     try:
         return _freeze_dict(value, MAX_DEPTH)

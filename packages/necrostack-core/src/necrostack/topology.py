@@ -76,9 +76,7 @@ class Topology:
         for source, _, target in self.edges:
             leads_to[source].append(target)
         reach = {name: _reachable(leads_to, name) for name in leads_to}
-        groups = [
-            tuple(b for b in leads_to if b in reach[a] and a in reach[b]) for a in leads_to if a in reach[a]
-        ]
+        groups = [tuple(b for b in leads_to if b in reach[a] and a in reach[b]) for a in leads_to if a in reach[a]]
         return tuple(dict.fromkeys(groups))
 
     @property

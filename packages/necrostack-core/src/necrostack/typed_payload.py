@@ -81,8 +81,7 @@ class PayloadSchema:
             )
         if kind == "dataclass" and not cls.__dataclass_params__.frozen:
             self._refuse(
-                f"holds {name}, whose objects can be changed, but events are immutable; "
-                f"write @dataclass(frozen=True)"
+                f"holds {name}, whose objects can be changed, but events are immutable; write @dataclass(frozen=True)"
             )
         field = field_read_by_alias_only(schema, config)
         if field is not None:
@@ -100,17 +99,14 @@ class PayloadSchema:
         kind = schema["type"]
         if kind == "model" and not schema.get("root_model"):
             yield schema["cls"]
-        elif kind in ("model", "default", "definitions") or (
-            kind.startswith("function-") and "schema" in schema
-        ):
+        elif kind in ("model", "default", "definitions") or (kind.startswith("function-") and "schema" in schema):
             yield from self._outermost(schema["schema"])
         elif kind in ("union", "tagged-union"):
             for choice in _inner_schemas(schema):
                 yield from self._outermost(choice)
         elif kind in _NO_OBJECTS:
             self._refuse(
-                f"may be a JSON {_NO_OBJECTS[kind]}, but a payload is an object; "
-                f"declare a frozen pydantic model"
+                f"may be a JSON {_NO_OBJECTS[kind]}, but a payload is an object; declare a frozen pydantic model"
             )
 
 

@@ -332,7 +332,7 @@ class Feed:
             except BackendFull:
                 self._batch_limit = max(1, count // 2)
                 if count == 1:
-                    pause = await self._pause(pause)
+                    await self._unless_stopped(self._backend.wait_for_room())
                 continue
             except EventError as error:
                 # All or none: alone, each of them shows whether it is the one.
