@@ -76,9 +76,7 @@ def _attribute(module: ModuleType, path: str, app: str) -> object:
             found = getattr(found, name)
         except AttributeError as error:
             spines = [known for known, value in vars(module).items() if isinstance(value, Spine)]
-            hint = (
-                f"; there is {', '.join(f'{module.__name__}:{known}' for known in spines)}" if spines else ""
-            )
+            hint = f"; there is {', '.join(f'{module.__name__}:{known}' for known in spines)}" if spines else ""
             msg = f"APP is {app!r}, but {module.__name__} has no attribute {path!r}{hint}"
             raise CommandError(msg, Exit.NO_APP) from error
     return found
@@ -138,6 +136,4 @@ def place_of(error: BaseException) -> str:
 def _is_users(filename: str) -> bool:
     installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     foreign = [*installed, str(Path(__file__).parents[1])]
-    return not filename.startswith("<") and not any(
-        Path(filename).is_relative_to(folder) for folder in foreign
-    )
+    return not filename.startswith("<") and not any(Path(filename).is_relative_to(folder) for folder in foreign)

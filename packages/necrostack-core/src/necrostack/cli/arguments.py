@@ -76,9 +76,7 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
             command = cast("Command", import_module(f"necrostack.cli.commands.{name}"))
             command.add_arguments(own)
             own.description = textwrap.fill(own.description or "", 80)
-            own.add_argument(
-                "-v", "--verbose", action="store_true", help="show whole tracebacks, log each delivery"
-            )
+            own.add_argument("-v", "--verbose", action="store_true", help="show whole tracebacks, log each delivery")
             own.set_defaults(execute=command.execute)
     return parser
 
@@ -119,9 +117,7 @@ def add_json(parser: argparse.ArgumentParser, what: str = "write JSON") -> None:
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
     """Add `--backend`."""
-    parser.add_argument(
-        "--backend", metavar="URL", help="where events are kept, such as redis://localhost:6379"
-    )
+    parser.add_argument("--backend", metavar="URL", help="where events are kept, such as redis://localhost:6379")
 
 
 def add_app(parser: argparse.ArgumentParser) -> None:

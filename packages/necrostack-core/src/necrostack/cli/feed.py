@@ -307,9 +307,7 @@ class Feed:
         try:
             self.skipped_lines.keep(bad.line)
         except OSError as error:
-            reason = (
-                f"{bad.reason}, and it cannot be kept in {self.skipped_lines.path}: {error.strerror or error}"
-            )
+            reason = f"{bad.reason}, and it cannot be kept in {self.skipped_lines.path}: {error.strerror or error}"
             raise BadLine(bad.line, reason) from error
         self.skipped += 1
         self.next_line += 1

@@ -150,12 +150,8 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for column, name in enumerate(header):
         table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
-        bad = [
-            name in ("failed", "dead-lettered") and bool(cell) for name, cell in zip(header, row, strict=True)
-        ]
-        table.add_row(
-            *(Text(str(cell), style="red" if is_bad else "") for cell, is_bad in zip(row, bad, strict=True))
-        )
+        bad = [name in ("failed", "dead-lettered") and bool(cell) for name, cell in zip(header, row, strict=True)]
+        table.add_row(*(Text(str(cell), style="red" if is_bad else "") for cell, is_bad in zip(row, bad, strict=True)))
     Console(file=sys.stdout).print(table)
 
 

@@ -33,9 +33,7 @@ _FORGETS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.usage = (
-        "%(prog)s [options] [APP] TYPE [JSON|@FILE|-]\n       %(prog)s [options] --file EVENTS.ndjson [APP]"
-    )
+    parser.usage = "%(prog)s [options] [APP] TYPE [JSON|@FILE|-]\n       %(prog)s [options] --file EVENTS.ndjson [APP]"
     parser.description = (
         "Check an event, enqueue it, and print its id. APP brings the backend and the declared classes; "
         "without it --backend says where the event goes."
@@ -47,13 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the event type, and the payload: a JSON object, a file with one, or stdin; {} unless given",
     )
     add_backend(parser)
-    parser.add_argument(
-        "--file", metavar="FILE", help="enqueue the events in FILE, one JSON object a line; - is stdin"
-    )
+    parser.add_argument("--file", metavar="FILE", help="enqueue the events in FILE, one JSON object a line; - is stdin")
     add_feed(parser)
-    parser.add_argument(
-        "--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later"
-    )
+    parser.add_argument("--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later")
     add_json(parser, "print an object for each event instead of its id")
 
 
@@ -112,9 +106,7 @@ def _payload(word: str, max_size: int) -> dict[str, Any]:
         msg = f"{name} is not JSON: {error}"
         raise CommandError(msg, Exit.USAGE) from error
     if not isinstance(payload, dict):
-        msg = (
-            f'{name} is {json.dumps(payload)[:50]}; it must be a JSON object, such as \'{{"order_id": "1"}}\''
-        )
+        msg = f'{name} is {json.dumps(payload)[:50]}; it must be a JSON object, such as \'{{"order_id": "1"}}\''
         raise CommandError(msg, Exit.USAGE)
     return payload
 
@@ -131,9 +123,7 @@ def _read(path: str, limit: int) -> bytes:
 def _event(event_type: str, payload: dict[str, Any]) -> Event:
     """Make the event, of the class that is declared for its type."""
     try:
-        return Event.from_json(
-            json.dumps({"event_type": event_type, "payload": payload}), max_size=sys.maxsize
-        )
+        return Event.from_json(json.dumps({"event_type": event_type, "payload": payload}), max_size=sys.maxsize)
     except EventError as error:
         msg = f"{event_type}: {error}"
         raise CommandError(msg) from error

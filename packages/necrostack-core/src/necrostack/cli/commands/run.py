@@ -44,16 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="enqueue the events in FILE while it runs, one JSON object a line, plain or gzip; - is stdin",
     )
     add_feed(parser)
-    parser.add_argument(
-        "--check", action="store_true", help="read the whole feed first; end with 6 if a line is bad"
-    )
+    parser.add_argument("--check", action="store_true", help="read the whole feed first; end with 6 if a line is bad")
     parser.add_argument(
         "--until-idle", action="store_true", help="end when the feed is at its end and nothing is left to do"
     )
     parser.add_argument("--concurrency", metavar="N", type=whole_number, help="handle N deliveries at once")
-    parser.add_argument(
-        "--max-steps", metavar="N", type=whole_number, help="end after N deliveries if more come"
-    )
+    parser.add_argument("--max-steps", metavar="N", type=whole_number, help="end after N deliveries if more come")
     parser.add_argument(
         "--drain-timeout",
         metavar="SECONDS",
@@ -113,9 +109,7 @@ def check(arguments: argparse.Namespace, spine: Spine, terminal: Terminal) -> No
 class _Running:
     """One run, with its feed, its signals and what is shown of it."""
 
-    def __init__(
-        self, spine: Spine, source: Source | None, arguments: argparse.Namespace, terminal: Terminal
-    ) -> None:
+    def __init__(self, spine: Spine, source: Source | None, arguments: argparse.Namespace, terminal: Terminal) -> None:
         self._arguments = arguments
         self._terminal = terminal
         self._watch = Watch(spine.settings.instrumentation)
@@ -142,9 +136,7 @@ class _Running:
     async def run(self) -> int:
         """Run until idle, stopped or broken, and say how it went."""
         without_feed_until_idle = self._arguments.until_idle and self._feed is None
-        running = asyncio.create_task(
-            self._spine.run_until_idle() if without_feed_until_idle else self._spine.run()
-        )
+        running = asyncio.create_task(self._spine.run_until_idle() if without_feed_until_idle else self._spine.run())
         showing = asyncio.create_task(self._show()) if self._terminal.is_watched else None
         with Signals(self._drain, running.cancel) as signals:
             try:
@@ -227,11 +219,7 @@ class _Running:
             events = left.queued + left.pending + left.scheduled
             lost = f"{stopped}: {counted(events, 'event')} not handled, and gone with this process's memory"
             line = self._watch.first_unfinished()
-            more = (
-                ""
-                if line is None
-                else f"; --from-line {line} goes on with the first line that was not finished"
-            )
+            more = "" if line is None else f"; --from-line {line} goes on with the first line that was not finished"
             self._terminal.note(f"{lost}{more}")
         elif self._feed is not None and self._feed.error is None and not self._feed.is_at_end:
             self._terminal.note(f"{stopped}: {self._feed.how_to_go_on}")

@@ -1,0 +1,130 @@
+"""`necrostack graph`: who listens to what."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+
+from necrostack.cli.apps import load_app
+from necrostack.cli.arguments import add_app, add_json
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.topology import Topology
+
+_OUTSIDE, _NOBODY = "outside", "nobody"
+"""The nodes where events come from that no Organ emits, and where those go that nobody listens to."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Draw the Organs of a Spine and the event types between them, as their annotations say. An Organ "
+        "without a return annotation may emit anything; nothing is drawn for that."
+    )
+    add_app(parser)
+    parser.add_argument("--format", choices=("mermaid", "dot", "json"), default="mermaid")
+    parser.add_argument(
+        "--check", action="store_true", help="end with 6 if emitted events go nowhere, or lead back in a loop"
+    )
+    add_json(parser, "the same as --format json")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Draw it."""
+    topology = load_app(arguments.app).topology
+    form = "json" if arguments.json else arguments.format
+    if form == "json":
+        terminal.text(json.dumps(topology.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        terminal.text("\n".join(mermaid(topology) if form == "mermaid" else dot(topology)))
+    if arguments.check:
+        _check(topology, terminal)
+    return Exit.OK
+
+
+def mermaid(topology: Topology) -> Iterator[str]:
+    """Draw a flow chart for Mermaid, https://mermaid.js.org/syntax/flowchart.html, line by line."""
+    yield "flowchart LR"
+    for node, label in _nodes(topology):
+        begin, end = ("([", "])") if node in (_OUTSIDE, _NOBODY) else ("[", "]")
+        yield f'    {node}{begin}"{_mermaid_text(label)}"{end}'
+    for source, event_types, target in _arrows(topology):
+        yield f'    {source} -- "{"<br/>".join(map(_mermaid_text, event_types))}" --> {target}'
+
+
+def dot(topology: Topology) -> Iterator[str]:
+    """Draw a graph for Graphviz, https://graphviz.org/doc/info/lang.html, line by line."""
+    yield "digraph {"
+    yield "    rankdir=LR"
+    yield "    node [shape=box]"
+    for node, label in _nodes(topology):
+        shape = ", shape=ellipse" if node in (_OUTSIDE, _NOBODY) else ""
+        yield f"    {node} [label={_dot_text(label)}{shape}]"
+    for source, event_types, target in _arrows(topology):
+        yield f"    {source} -> {target} [label={_dot_text(*event_types)}]"
+    yield "}"
+
+
+def _nodes(topology: Topology) -> Iterator[tuple[str, str]]:
+    """The nodes: id and label."""
+    if topology.orphans:
+        yield _OUTSIDE, "outside"
+    for name, node in _organ_nodes(topology).items():
+        yield node, name
+    if topology.dead_ends:
+        yield _NOBODY, "nobody"
+
+
+def _organ_nodes(topology: Topology) -> dict[str, str]:
+    return {organ.name: f"organ{number}" for number, organ in enumerate(topology.organs)}
+
+
+def _arrows(topology: Topology) -> Iterator[tuple[str, list[str], str]]:
+    """The arrows: one between two nodes, with all the event types that go that way."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for source, event_type, target in _ways(topology):
+        ways.setdefault((source, target), []).append(event_type)
+    for (source, target), event_types in ways.items():
+        yield source, event_types, target
+
+
+def _ways(topology: Topology) -> Iterator[tuple[str, str, str]]:
+    nodes = _organ_nodes(topology)
+    for organ in topology.organs:
+        node = nodes[organ.name]
+        yield from ((_OUTSIDE, name, node) for name in organ.listens_to if name in topology.orphans)
+    for source, event_type, target in topology.edges:
+        yield nodes[source], event_type, nodes[target]
+    for organ in topology.organs:
+        node = nodes[organ.name]
+        yield from ((node, name, _NOBODY) for name in organ.emits or () if name in topology.dead_ends)
+
+
+def _mermaid_text(text: str) -> str:
+    """Write what would end or change a quoted text as an entity: `#` and its code."""
+    return "".join(char if char.isalnum() or char in " _-.,:/" else f"#{ord(char)};" for char in text)
+
+
+def _dot_text(*lines: str) -> str:
+    escaped = "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    return f'"{escaped}"'
+
+
+def _check(topology: Topology, terminal: Terminal) -> None:
+    """Name what is odd.
+
+    Raises:
+        CommandError: There is something (exit code 6).
+    """
+    problems = [
+        f"{' and '.join(organ.name for organ in topology.organs if event_type in (organ.emits or ()))} "
+        f"may emit {event_type!r}, but nobody listens to it"
+        for event_type in topology.dead_ends
+    ]
+    problems += [f"a loop: events of {' and '.join(names)} lead back to them" for names in topology.cycles]
+    for problem in problems:
+        terminal.error(problem)
+    if problems:
+        msg = f"{counted(len(problems), 'problem')} found"
+        raise CommandError(msg, Exit.CHECK_FAILED)
