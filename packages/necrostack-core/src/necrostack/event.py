@@ -39,8 +39,11 @@ if TYPE_CHECKING:
     # Literal override of `event_type` would be one in pyright. Nothing of this exists at run time.
     @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, PrivateAttr))
     class _FrozenModelMeta(ModelMetaclass): ...
+
+    # The class that names the metaclass is itself neither frozen nor not (PEP 681), so it must not be Event.
+    class _FrozenModel(BaseModel, metaclass=_FrozenModelMeta): ...
 else:
-    _FrozenModelMeta = type(BaseModel)
+    _FrozenModel = BaseModel
 
 MAX_EVENT_SIZE: Final = 1_048_576
 """Bytes of JSON that payload and headers may have unless a backend is told otherwise: 1 MiB."""
@@ -81,7 +84,7 @@ def _no_headers() -> FrozenDict:
     return _NO_HEADERS
 
 
-class Event(BaseModel, metaclass=_FrozenModelMeta):
+class Event(_FrozenModel):
     """An immutable, validated statement that something happened.
 
     A plain event carries any JSON object; a subclass that fixes `event_type` carries a model:
