@@ -30,7 +30,7 @@ import pytest
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-import necrostack
+import necrostack.errors
 from necrostack.cli.arguments import build_parser
 from necrostack.cli.failures import Exit
 
