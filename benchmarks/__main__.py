@@ -25,14 +25,10 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     names = ", ".join(workload.name for workload in WORKLOADS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", help=f"of {names}; all unless some are named"
-    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {names}; all unless some are named")
     parser.add_argument("--rounds", type=_positive, help="how often each case runs")
     parser.add_argument("--n", type=_positive, help="the scale of each workload")
-    parser.add_argument(
-        "--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable"
-    )
+    parser.add_argument("--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable")
     parser.add_argument("--shape", action="append", help="only this shape; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as well")
@@ -73,9 +69,7 @@ def main() -> int:
     tables, data, is_sound, used = [], [], True, list[Case]()
     for workload in workloads:
         cases = _chosen_cases(workload, options)
-        results = run_rounds(
-            cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell
-        )
+        results = run_rounds(cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell)
         lines = summarise(results, workload.figures)
         tables.append(markdown(workload, lines))
         data.append(as_data(workload, lines, results))

@@ -35,9 +35,7 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def run_rounds(
-    cases: Sequence[Case], *, rounds: int, warmups: int, tell: Callable[[str], None]
-) -> list[Result]:
+def run_rounds(cases: Sequence[Case], *, rounds: int, warmups: int, tell: Callable[[str], None]) -> list[Result]:
     """Run the cases interleaved, A B C A B C …, so that a slow minute of the machine touches all alike.
 
     Args:
@@ -77,13 +75,9 @@ def run_case(case: Case) -> Measurement:
     """
     command = [sys.executable, *case.command]
     # Its own code first on the path, nothing else of the caller's environment changed.
-    env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    }
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         msg = f"still running after {PATIENCE:.0f} s"
         raise RunFailed(msg) from None

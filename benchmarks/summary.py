@@ -59,9 +59,7 @@ def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line
         Line(
             case=result.case,
             figures=found,
-            ratio=found[0].median / limits[result.case.shape]
-            if found and result.case.shape in limits
-            else None,
+            ratio=found[0].median / limits[result.case.shape] if found and result.case.shape in limits else None,
             exact=sum(measurement.exact for measurement in result.measured),
             rounds=len(result.measured) + len(result.failures),
         )
@@ -72,6 +70,4 @@ def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line
 def _spreads(result: Result, figures: Sequence[Figure]) -> list[Spread]:
     if not result.measured:
         return []
-    return [
-        spread([measurement.figures[figure.key] for measurement in result.measured]) for figure in figures
-    ]
+    return [spread([measurement.figures[figure.key] for measurement in result.measured]) for figure in figures]

@@ -96,9 +96,7 @@ def test_a_case_without_a_single_round_has_no_figures_and_its_shape_no_ratios() 
         ([0, 1, 2], [0, 1], False),
     ],
 )
-def test_only_once_each_in_both_handlers_is_exact(
-    placed: list[int], confirmed: list[int], exact: bool
-) -> None:
+def test_only_once_each_in_both_handlers_is_exact(placed: list[int], confirmed: list[int], exact: bool) -> None:
     tally = Tally()
     for number in placed:
         tally.count_placed(order_id(number))
@@ -122,9 +120,7 @@ def test_cases_are_interleaved_and_warmups_forgotten() -> None:
     printed = "import json; print(json.dumps({'exact': True, 'figures': {'us': 1.5}}))"
     told: list[str] = []
 
-    results = run_rounds(
-        [case("a", code=printed), case("b", code=printed)], rounds=2, warmups=1, tell=told.append
-    )
+    results = run_rounds([case("a", code=printed), case("b", code=printed)], rounds=2, warmups=1, tell=told.append)
 
     assert [line.split(":")[0] + line.split(",")[1].split(":")[0] for line in told] == [
         "warm-up a", "warm-up b", "round 1/2 a", "round 1/2 b", "round 2/2 a", "round 2/2 b",
@@ -134,9 +130,7 @@ def test_cases_are_interleaved_and_warmups_forgotten() -> None:
 
 
 def test_a_failed_process_is_a_failed_round_that_says_why() -> None:
-    (found,) = run_rounds(
-        [case(code="raise SystemExit('no server')")], rounds=1, warmups=0, tell=lambda _: None
-    )
+    (found,) = run_rounds([case(code="raise SystemExit('no server')")], rounds=1, warmups=0, tell=lambda _: None)
 
     assert found.failures == ["no server"]
 

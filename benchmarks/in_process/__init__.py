@@ -1,7 +1,7 @@
 """W1: typed events through the systems that need no server, one adapter per system.
 
 Each order is stated as one event; its handler states a second one, which another handler takes: 2n handled
-events. Every adapter builds and validates both events and both orders inside the measured time, and has some of
+events. Every adapter builds and validates both events and both orders in the measured time, and has some of
 
 * `prefilled(n, tally)`: all n events are queued first, then handled;
 * `streamed(n, tally)`: a producer states them one by one and waits while `BOUND` are queued;

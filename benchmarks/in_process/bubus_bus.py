@@ -1,4 +1,4 @@
-"""bubus: an event bus with a queue, and a history of events and results; its events are their own envelope."""
+"""bubus: an event bus with a queue, and a history of events and results; its events are envelopes too."""
 
 from bubus import BaseEvent, EventBus
 
@@ -31,7 +31,7 @@ def _subscribe(bus: EventBus, tally: Tally) -> None:
 
 
 async def prefilled(n: int, tally: Tally) -> None:
-    """Dispatch everything, then wait until idle; a bus with a bounded history refuses more than 100 events."""
+    """Dispatch everything, then wait until idle; a bounded history would refuse more than 100 events."""
     bus = EventBus(max_history_size=None)
     _subscribe(bus, tally)
     for number in range(n):

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from benchmarks.case import Case, Figure, Workload
 
 
-def _case(
-    system: str, shape: str, module: str, n: int, *needs: str, note: str = "", is_limit: bool = False
-) -> Case:
+def _case(system: str, shape: str, module: str, n: int, *needs: str, note: str = "", is_limit: bool = False) -> Case:
     target = f"benchmarks.in_process.{module}:{shape}"
     return Case(
         system=system,
