@@ -70,9 +70,7 @@ def test_settings_stand_in_the_query() -> None:
     ],
     ids=range(12),
 )
-def test_a_url_that_opens_nothing_is_refused_with_the_reason(
-    install: Install, url: str, problem: str
-) -> None:
+def test_a_url_that_opens_nothing_is_refused_with_the_reason(install: Install, url: str, problem: str) -> None:
     install()
 
     with pytest.raises(ConfigurationError) as caught:

@@ -81,18 +81,14 @@ def test_what_pydantic_found_wrong_is_told_without_the_input() -> None:
     with pytest.raises(ValidationError) as caught:
         Card(number="4111-1111", owner="Ada", year=1, month=1)  # type: ignore[arg-type]
 
-    assert explain(caught.value) == (
-        "number: Input should be a valid integer, unable to parse string as an integer"
-    )
+    assert explain(caught.value) == ("number: Input should be a valid integer, unable to parse string as an integer")
 
 
 def test_of_many_problems_the_first_three_are_told() -> None:
     with pytest.raises(ValidationError) as caught:
         Card.model_validate({})
 
-    assert explain(caught.value) == (
-        "number: Field required; owner: Field required; year: Field required (and 1 more)"
-    )
+    assert explain(caught.value) == ("number: Field required; owner: Field required; year: Field required (and 1 more)")
 
 
 def test_what_a_validator_of_the_users_own_says_is_told() -> None:

@@ -151,9 +151,7 @@ def test_an_error_names_the_field_and_never_shows_the_payload() -> None:
 # --- event types --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "event_type", ["A", "x" * 255, "order.placed", "Zahlung fällig", "支払い", "a\u2028b"]
-)
+@pytest.mark.parametrize("event_type", ["A", "x" * 255, "order.placed", "Zahlung fällig", "支払い", "a\u2028b"])
 def test_an_event_type_is_any_text_without_control_characters(event_type: str) -> None:
     assert make(event_type=event_type).event_type == check_event_type(event_type) == event_type
 
@@ -170,9 +168,7 @@ def test_blanks_around_an_event_type_are_stripped(event_type: str) -> None:
 def test_an_event_type_that_is_blank_too_long_or_holds_control_characters_is_refused(event_type: str) -> None:
     with pytest.raises(ValidationError) as caught:
         make(event_type=event_type)
-    with pytest.raises(
-        EventError, match="is no event type; write 1 to 255 characters, no control characters"
-    ):
+    with pytest.raises(EventError, match="is no event type; write 1 to 255 characters, no control characters"):
         check_event_type(event_type)
 
     assert caught.value.errors()[0]["loc"] == ("event_type",)
@@ -289,9 +285,7 @@ def test_the_headers_that_nobody_gave_cannot_change_either() -> None:
         make().headers["trace"] = "3"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    "event", [make(payload={"a": [{"b": 1}]}, headers={"t": "1"}), order_placed()], ids=type
-)
+@pytest.mark.parametrize("event", [make(payload={"a": [{"b": 1}]}, headers={"t": "1"}), order_placed()], ids=type)
 def test_copies_and_pickles_are_equal_and_as_immutable(event: Event) -> None:
     copies = [copy.copy(event), copy.deepcopy(event), event.model_copy(), event.model_copy(deep=True)]
     copies += [pickle.loads(pickle.dumps(event, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)]  # noqa: S301
@@ -486,9 +480,7 @@ def test_a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not() -> No
     event = make(payload={"a": "x" * 92})
 
     assert admit(event, 100)[0] is event
-    with pytest.raises(
-        EventTooLarge, match="has a payload and headers of 100 bytes, more than the 99 that are"
-    ):
+    with pytest.raises(EventTooLarge, match="has a payload and headers of 100 bytes, more than the 99 that are"):
         admit(event, 99)
 
 

@@ -66,9 +66,7 @@ RETURN = "write None, an Event or a list of Events"
 async def fine(self: object, event: Event) -> None: ...
 
 
-def organ(
-    handle: object = fine, *, listens_to: object = (Asked,), base: Any = Organ, **namespace: Any
-) -> Any:
+def organ(handle: object = fine, *, listens_to: object = (Asked,), base: Any = Organ, **namespace: Any) -> Any:
     """An Organ of a class named Clerk."""
     body = {"__qualname__": "Clerk", "handle": handle, "listens_to": listens_to, **namespace}
     body = {name: value for name, value in body.items() if value is not ...}
@@ -222,10 +220,7 @@ WRONG_HANDLE: dict[str, tuple[object, str]] = {
     "keyword_only": (keyword_only, f"(*, event: 'Event') -> 'None' {CALLED} {MANY}; {WRITE}"),
     "required_keyword": (
         required_keyword,
-        (
-            f"(event: 'Event', *, strict: 'bool') -> 'None' {CALLED} "
-            f"(missing a required argument: 'strict'); {WRITE}"
-        ),
+        (f"(event: 'Event', *, strict: 'bool') -> 'None' {CALLED} (missing a required argument: 'strict'); {WRITE}"),
     ),
     "keywords": (keywords, f"(**events: 'Event') -> 'None' {CALLED} {MANY}; {WRITE}"),
 }
@@ -299,9 +294,7 @@ def test_an_unusual_handle_is_understood(handle: object, is_async: bool) -> None
 def test_an_unusual_handle_is_held_to_its_annotations(handle: tuple[object, bool]) -> None:
     told = refused(lambda: organ(handle[0], listens_to=["OTHER"]))
 
-    assert told == (
-        "Clerk.handle takes only Asked, but Clerk.listens_to holds 'OTHER', which arrives as Event"
-    )
+    assert told == ("Clerk.handle takes only Asked, but Clerk.listens_to holds 'OTHER', which arrives as Event")
 
 
 def test_a_callable_that_yields_is_a_generator_too() -> None:
@@ -348,8 +341,7 @@ def test_a_handle_that_takes_something_else_is_refused(annotation: Any, problem:
 
 def test_a_string_that_arrives_as_a_class_that_handle_does_not_take_is_refused() -> None:
     assert refused(lambda: organ(answer, listens_to=[Asked, "INSPECT_ANSWERED"])) == (
-        "Clerk.handle takes only Asked, "
-        "but Clerk.listens_to holds 'INSPECT_ANSWERED', which arrives as Answered"
+        "Clerk.handle takes only Asked, but Clerk.listens_to holds 'INSPECT_ANSWERED', which arrives as Answered"
     )
 
 
@@ -590,9 +582,7 @@ def test_a_timeout_on_an_async_handler_is_kept_as_seconds() -> None:
 def test_a_retry_that_is_no_policy_is_refused(retry: object) -> None:
     told = refused(lambda: organ(retry=retry))
 
-    assert told == (
-        f"Clerk.retry is {retry!r}; write a RetryPolicy, such as retry = RetryPolicy(max_attempts=5)"
-    )
+    assert told == (f"Clerk.retry is {retry!r}; write a RetryPolicy, such as retry = RetryPolicy(max_attempts=5)")
 
 
 @pytest.mark.parametrize("name", ["", " ", " a", "a\nb", "\ud800", "x" * 256, 5, None], ids=range(8))
@@ -608,9 +598,7 @@ def test_a_name_that_no_log_can_show_is_refused(name: object) -> None:
 
     told = refused(Clerk)
 
-    assert told.startswith(
-        f"{Clerk.__qualname__}.name is {name!r:.80}; write a string of 1 to 255 characters"
-    )
+    assert told.startswith(f"{Clerk.__qualname__}.name is {name!r:.80}; write a string of 1 to 255 characters")
 
 
 def test_an_organ_that_is_right_is_described_in_full() -> None:

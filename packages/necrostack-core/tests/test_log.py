@@ -34,9 +34,7 @@ class Mute(Exception):
         raise RuntimeError
 
 
-def line(
-    message: object = "happened", *given: object, error: BaseException | None = None, **extra: Any
-) -> str:
+def line(message: object = "happened", *given: object, error: BaseException | None = None, **extra: Any) -> str:
     made = logger.makeRecord(
         "necrostack",
         logging.WARNING,

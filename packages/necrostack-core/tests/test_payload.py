@@ -312,9 +312,7 @@ def test_no_method_changes_what_is_frozen(frozen: Any, method: str, arguments: t
         (FrozenSet, abc.MutableSet, abc.Set),
     ],
 )
-def test_nothing_that_changes_a_builtin_is_left_in_its_frozen_form(
-    frozen: type, mutable: type, readable: type
-) -> None:
+def test_nothing_that_changes_a_builtin_is_left_in_its_frozen_form(frozen: type, mutable: type, readable: type) -> None:
     builtin = frozen.__mro__[1]
     changing = (set(dir(mutable)) - set(dir(readable))) | {"__iadd__", "__imul__", "__ior__"}
 

@@ -250,9 +250,7 @@ def test_the_same_name_in_two_modules_is_an_error_too(run: Run) -> None:
 
 
 def test_a_class_in_a_function_does_not_take_the_event_type_of_one_in_a_module() -> None:
-    with pytest.raises(
-        EventTypeError, match=r"Thief declares the event type 'REGISTRY_TAKEN', which .*Taken"
-    ):
+    with pytest.raises(EventTypeError, match=r"Thief declares the event type 'REGISTRY_TAKEN', which .*Taken"):
 
         class Thief(Event):
             event_type: Literal["REGISTRY_TAKEN"] = "REGISTRY_TAKEN"
@@ -312,9 +310,7 @@ def test_an_event_type_that_is_a_class_variable_is_refused() -> None:
     with pytest.raises(EventTypeError) as caught:
         declare(annotations={"event_type": ClassVar[str]}, event_type="A")
 
-    assert str(caught.value) == (
-        f"m.Bad makes event_type a class variable, but it is a field of every event; {FIX}"
-    )
+    assert str(caught.value) == (f"m.Bad makes event_type a class variable, but it is a field of every event; {FIX}")
 
 
 def test_a_field_beside_the_payload_is_refused() -> None:
@@ -325,9 +321,7 @@ def test_a_field_beside_the_payload_is_refused() -> None:
 
 
 def test_a_computed_field_on_the_envelope_is_refused() -> None:
-    with pytest.raises(
-        EventTypeError, match="adds the field 'double' to the envelope; put it into the payload"
-    ):
+    with pytest.raises(EventTypeError, match="adds the field 'double' to the envelope; put it into the payload"):
 
         class Computing(Event):
             payload: Parcel
@@ -360,9 +354,7 @@ def test_a_class_cannot_make_events_changeable_or_open(config: ConfigDict, probl
 
 
 def test_fields_of_the_envelope_have_no_aliases() -> None:
-    with pytest.raises(
-        EventTypeError, match=r"Bad\.\w+ is read by an alias; the fields of an event keep their"
-    ):
+    with pytest.raises(EventTypeError, match=r"Bad\.\w+ is read by an alias; the fields of an event keep their"):
         declare(model_config=ConfigDict(alias_generator=str.upper))
     with pytest.raises(EventTypeError, match=r"Bad\.payload is read by an alias"):
         declare(payload=Field(alias="data"))
@@ -412,9 +404,7 @@ def test_a_payload_may_be_defined_after_its_event(run: Run) -> None:
 def test_a_payload_that_turns_out_mutable_when_it_is_completed_is_refused_then(run: Run) -> None:
     module = run(LATER.replace("FROZEN", "False"), "later")
 
-    with pytest.raises(
-        EventTypeError, match=r"Delivered\.payload holds Receipt, whose objects can be changed"
-    ):
+    with pytest.raises(EventTypeError, match=r"Delivered\.payload holds Receipt, whose objects can be changed"):
         module.Delivered.model_rebuild()
 
 

@@ -31,14 +31,10 @@ def test_a_report_has_every_number_that_is_promised() -> None:
 
 
 def test_a_report_and_those_of_its_organs_are_written_as_json() -> None:
-    report = RunReport(
-        handled=3, failed=1, duration=0.5, organs={"Billing": OrganReport(handled=3, failed=1)}
-    )
+    report = RunReport(handled=3, failed=1, duration=0.5, organs={"Billing": OrganReport(handled=3, failed=1)})
 
     written = json.loads(json.dumps(report.to_dict()))
 
     assert {field.name for field in fields(RunReport)} == written.keys()
     assert (written["handled"], written["failed"], written["duration"]) == (3, 1, 0.5)
-    assert written["organs"] == {
-        "Billing": {"handled": 3, "emitted": 0, "failed": 1, "retried": 0, "dead_lettered": 0}
-    }
+    assert written["organs"] == {"Billing": {"handled": 3, "emitted": 0, "failed": 1, "retried": 0, "dead_lettered": 0}}

@@ -18,9 +18,7 @@ attempts = st.integers(1, 10**6)
 
 
 @given(seconds, seconds, attempts)
-def test_no_delay_is_negative_longer_than_the_longest_or_no_number(
-    base: float, longest: float, attempt: int
-) -> None:
+def test_no_delay_is_negative_longer_than_the_longest_or_no_number(base: float, longest: float, attempt: int) -> None:
     policy = RetryPolicy(max_attempts=attempt + 1, base_delay=base, max_delay=longest)
 
     delay = policy.delay_after(attempt)
@@ -116,9 +114,7 @@ def test_attempts_that_are_no_whole_number_from_1_are_refused(value: Any) -> Non
     with pytest.raises(ConfigurationError) as caught:
         RetryPolicy(max_attempts=value)
 
-    assert str(caught.value) == (
-        f"max_attempts={value!r} must be a whole number, 1 or more; 1 means no retry"
-    )
+    assert str(caught.value) == (f"max_attempts={value!r} must be a whole number, 1 or more; 1 means no retry")
 
 
 NO_SECONDS = [-1, -0.1, math.nan, math.inf, "1", True, None, 10**400]

@@ -47,8 +47,7 @@ def test_two_organs_of_one_name_are_refused_with_the_fix() -> None:
         Routes([First(), Second(name="First")])
 
     assert str(caught.value) == (
-        "two Organs are named 'First' (First and Second); "
-        "give one of them another name, such as Second(name='First2')"
+        "two Organs are named 'First' (First and Second); give one of them another name, such as Second(name='First2')"
     )
 
 

@@ -312,6 +312,14 @@ def test_the_payload_object_of_the_caller_stays_as_it_was_and_his_own() -> None:
     assert type(given.items) is list
 
 
+def test_a_model_that_says_how_it_is_written_is_written_and_read_back() -> None:
+    model = model_with(timedelta, ser_json_timedelta="float")
+    cls = declare(model)
+
+    assert cls._payload_check.round_trip
+    assert_round_trips(cls(payload=model(value=timedelta(seconds=1.5))))
+
+
 def test_a_payload_in_which_nothing_can_change_is_not_copied() -> None:
     given = model_with(float)(value=1.5)
 
@@ -360,9 +368,7 @@ def test_what_cannot_be_frozen_is_refused_by_its_place(value: object, problem: s
     ],
     ids=["field", "list", "dict", "frozenset", "model", "any"],
 )
-def test_nan_and_infinity_are_refused_wherever_a_model_admits_them(
-    annotation: Any, value: object, place: str
-) -> None:
+def test_nan_and_infinity_are_refused_wherever_a_model_admits_them(annotation: Any, value: object, place: str) -> None:
     cls = declare(model_with(annotation))
 
     with pytest.raises(ValidationError, match="which JSON does not have; send None or a string") as caught:
@@ -377,10 +383,21 @@ def test_a_lone_surrogate_is_refused_by_its_place(annotation: Any) -> None:
     bad = model.model_construct(value="\ud800" if annotation is str else ["\ud800"])
     cls = declare(model)
 
-    with pytest.raises(
-        ValueError, match=r"payload\['value'\].* holds a lone surrogate, which no bytes can carry"
-    ):
+    with pytest.raises(ValueError, match=r"payload\['value'\].* holds a lone surrogate, which no bytes can carry"):
         admit(cls(payload=bad), 1000)
+
+
+def test_an_event_that_cannot_be_written_names_itself_and_the_place() -> None:
+    model = model_with(str)
+    event = declare(model)(payload=model.model_construct(value="\ud800"))
+
+    with pytest.raises(EventError) as caught:
+        event.to_json()
+
+    assert str(caught.value) == (
+        f"event {event.id} (TYPED) cannot be written as JSON: payload['value'] holds a lone surrogate, "
+        f"which no bytes can carry; decode the text with errors='replace'"
+    )
 
 
 def test_an_integer_that_cannot_be_read_back_is_refused_by_its_place() -> None:
@@ -416,9 +433,8 @@ def test_what_json_turns_into_something_else_is_refused_by_its_field(annotation:
     with pytest.raises(ValidationError) as caught:
         cls(payload={"value": value})
 
-    assert (
-        "payload['value'] comes back from JSON as something else; give it a type that JSON can carry"
-        in str(caught.value)
+    assert "payload['value'] comes back from JSON as something else; give it a type that JSON can carry" in str(
+        caught.value
     )
     assert "hunter2" not in str(caught.value)
 
@@ -595,9 +611,7 @@ def test_a_payload_type_that_cannot_work_is_refused_when_declared(annotation: An
     assert str(caught.value) == f"Typed.payload {problem}"
 
 
-@pytest.mark.parametrize(
-    "config", [ConfigDict(populate_by_name=True), ConfigDict(frozen=True, populate_by_name=True)]
-)
+@pytest.mark.parametrize("config", [ConfigDict(populate_by_name=True), ConfigDict(frozen=True, populate_by_name=True)])
 def test_an_alias_does_no_harm_when_the_name_is_read_too(config: ConfigDict) -> None:
     class Friendly(CamelCase, frozen=True):
         model_config = config

@@ -119,6 +119,19 @@ class GiveUp(NecroStackError):
         self.reason = reason
 
 
+def check_count(name: str, value: object, *, least: int, or_none: bool = False) -> None:
+    """Refuse a setting that is no whole number.
+
+    Raises:
+        ConfigurationError: It is something else, or less than `least`.
+    """
+    if value is None and or_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name}={value!r:.40} must be a whole number, {least} or more{', or None for no limit' * or_none}"
+        raise ConfigurationError(msg)
+
+
 def check_seconds(name: str, value: object) -> float:
     """Return a setting that is a number of seconds.
 
