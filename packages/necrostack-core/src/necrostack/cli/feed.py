@@ -22,7 +22,6 @@ from necrostack.cli.terminal import counted
 from necrostack.clock import SYSTEM_CLOCK
 from necrostack.errors import BackendClosed, BackendError, BackendFull, EventError
 from necrostack.event import Event
-from necrostack.memory import REPEAT_WINDOW
 from necrostack.patience import Patience
 
 T = TypeVar("T")
@@ -41,6 +40,9 @@ ENVELOPE: Final = 65_536
 
 _PAUSE_MIN, _PAUSE_MAX = 0.001, 0.1
 """Seconds between two looks whether there is room again, doubled each time."""
+
+_REMEMBERED = 240.0
+"""Seconds: twice as long as the contract of `Backend.enqueue` lets a backend remember a call."""
 
 _NARROW = 16
 _FAST, _SLOW = 0.1, 0.5
@@ -429,11 +431,11 @@ class _RecentCalls:
         return count
 
     def made(self, events: Sequence[tuple[Line, Event]]) -> None:
-        """Remember a call, for twice as long as a backend does."""
+        """Remember a call."""
         now = SYSTEM_CLOCK.monotonic()
         while self._until and (oldest := next(iter(self._until.items())))[1] <= now:
             del self._until[oldest[0]]
-        self._until[_call(events)] = now + 2 * REPEAT_WINDOW
+        self._until[_call(events)] = now + _REMEMBERED
 
 
 def _call(events: Sequence[tuple[Line, Event]]) -> int:
