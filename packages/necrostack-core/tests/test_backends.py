@@ -76,7 +76,7 @@ def test_a_url_that_opens_nothing_is_refused_with_the_reason(install: Install, u
     with pytest.raises(ConfigurationError) as caught:
         open_backend(url)
 
-    assert str(caught.value) == problem
+    assert str(caught.value).startswith(problem)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+unix", "redis+cluster", "redis+sentinel"])

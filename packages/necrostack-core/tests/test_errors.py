@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import necrostack
-from necrostack import errors
+from necrostack import InMemoryBackend, Organ, Spine, errors
 from necrostack.errors import NecroStackError, explain
 from necrostack.event import Event
 from necrostack.report import RunReport
@@ -102,11 +102,34 @@ def test_what_a_validator_of_the_users_own_says_is_told() -> None:
 
 
 def test_an_error_whose_text_cannot_be_had_is_told_all_the_same() -> None:
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise KeyError
-
     assert explain(Mute()) == "its text cannot be had: KeyError"
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise KeyError
+
+
+class Reader(Organ):
+    listens_to = ["READ"]
+
+    def handle(self, event: Event) -> None:
+        if event.payload:
+            Card.model_validate(event.payload)
+        raise Mute
+
+
+@pytest.mark.parametrize("payload", [{}, {"number": "4111-1111"}], ids=["mute", "pydantic"])
+async def test_a_dead_letter_says_no_more_than_is_explained(payload: dict[str, Any]) -> None:
+    backend = InMemoryBackend()
+
+    await Spine([Reader()], backend).run_until_idle(Event(event_type="READ", payload=payload))
+    [letter] = [letter async for letter in backend.admin.dead_letters()]
+
+    told = [letter.error, letter.traceback, *(attempt.error for attempt in letter.attempts)]
+    expected = "its text cannot be had" if not payload else "number: Input should be a valid integer"
+    assert all(expected in text for text in told)
+    assert not any("4111-1111" in text for text in told)
 
 
 def test_the_errors_a_program_catches_are_importable_from_the_package() -> None:

@@ -132,11 +132,12 @@ class StepTaker:
         delivery = step.delivery
         outcome = self._delay_or_reason(organ.spec.retry or self._default_retry, delivery.attempt, error)
         delay = outcome if isinstance(outcome, float) else None
-        attempts = (*delivery.attempts, Attempt(self._tally.now(), f"{type(error).__name__}: {error}", delay))
+        text = explain(error)
+        attempts = (*delivery.attempts, Attempt(self._tally.now(), f"{type(error).__name__}: {text}", delay))
         facts = event_facts(delivery.event) | {"organ": organ.name, "attempt": delivery.attempt}
         # What a handler asks for by name is a decision, not a surprise: it needs no traceback in the log.
         surprise = None if isinstance(error, RetryLater | GiveUp) else error
-        facts["error"] = f"{type(error).__name__}: {explain(error)}"
+        facts["error"] = f"{type(error).__name__}: {text}"
         if isinstance(outcome, float):
             step.add_retry(Retry(organ=organ.name, delay=outcome, attempts=attempts))
             logger.warning("retry_scheduled", extra={**facts, "delay": outcome}, exc_info=surprise)
@@ -146,7 +147,7 @@ class StepTaker:
                 reason=outcome,
                 organ=organ.name,
                 error_type=type(error).__name__,
-                error=str(error),
+                error=text,
                 traceback=format_traceback(error),
                 attempts=attempts,
             )
