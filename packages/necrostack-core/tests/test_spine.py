@@ -527,6 +527,16 @@ async def test_stop_wakes_a_spine_that_waits_for_events() -> None:
     assert (await asyncio.wait_for(run, timeout=0.5)).handled == 0
 
 
+async def test_stop_reaches_a_run_that_has_not_begun() -> None:
+    spine = Spine([Calls()])
+    run = asyncio.create_task(spine.run(ping()))
+
+    spine.stop()
+
+    assert (await run).handled == 0
+    assert (await spine.backend.admin.stats()).queued == 1
+
+
 async def test_stop_without_a_run_does_nothing() -> None:
     calls = Calls()
     spine = Spine([calls])

@@ -54,6 +54,10 @@ class Tally:
         self._clock = clock
         self._started = clock.monotonic()
 
+    def start(self) -> None:
+        """The run begins now."""
+        self._started = self._clock.monotonic()
+
     def now(self) -> datetime:
         """Return the time by the run's clock."""
         return self._clock.now()
