@@ -26,6 +26,8 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
+# The plugin for pytest is documented; the tool itself is not needed for that.
+autodoc_mock_imports = ["pytest"]
 
 html_theme = "furo"
 html_title = f"NecroStack {release}"

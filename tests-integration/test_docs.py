@@ -135,9 +135,7 @@ def write(file: Path, text: str) -> None:
 
 def type_in(page: Path, block: Block, folder: Path) -> None:
     typed = typed_in(block.text)
-    script = "".join(
-        f"{command}\ncode=$?; printf '{BETWEEN}%d{BETWEEN}' $code; (exit $code)\n" for command, _ in typed
-    )
+    script = "".join(f"{command}\ncode=$?; printf '{BETWEEN}%d{BETWEEN}' $code; (exit $code)\n" for command, _ in typed)
     done = subprocess.run(
         ["sh", "-c", script],
         cwd=folder,
@@ -153,9 +151,7 @@ def type_in(page: Path, block: Block, folder: Path) -> None:
         actual, code = printed[2 * number], printed[2 * number + 1]
         is_asked = number + 1 < len(typed) and typed[number + 1][0] == "echo $?"
         assert code == "0" or is_asked, f"{page}:{block.line}: {command!r} failed with {code}\n{actual}"
-        assert matches(expected, actual), (
-            f"{page}:{block.line}: {command!r} printed\n{actual}\ninstead of\n{expected}"
-        )
+        assert matches(expected, actual), f"{page}:{block.line}: {command!r} printed\n{actual}\ninstead of\n{expected}"
 
 
 def typed_in(text: str) -> list[tuple[str, str]]:
@@ -174,9 +170,7 @@ def typed_in(text: str) -> list[tuple[str, str]]:
 def check_program(page: Path, program: str, blocks: Sequence[Block], folder: Path) -> None:
     file = folder / f"{name_of(page)}.py"
     write(file, program)
-    done = subprocess.run(
-        [sys.executable, file.name], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, file.name], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, f"{page}: its program failed\n{done.stderr}"
     printed = iter(done.stdout.split(BETWEEN))
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
@@ -191,9 +185,7 @@ def check_program(page: Path, program: str, blocks: Sequence[Block], folder: Pat
 def matches(expected: str, actual: str) -> bool:
     """Whether two texts are one, with `…` for anything."""
     pattern = "".join(
-        r"(?:.*\n)*"
-        if line.strip() == "…"
-        else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"[ ]*\n"
+        r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"[ ]*\n"
         for line in expected.splitlines()
     )
     # A last line without its end is a line, too; what a shell prints before it ends does not matter.
@@ -229,9 +221,7 @@ def test_the_code_of_all_pages_passes_type_checkers(checker: list[str], tmp_path
 
 def write_all_programs(folder: Path) -> None:
     for course in COURSES:
-        written = {
-            block.file: block.text for page in course for block in blocks_of(page) if block.file is not None
-        }
+        written = {block.file: block.text for page in course for block in blocks_of(page) if block.file is not None}
         written |= {f"{name_of(page)}.py": program_of(blocks_of(page)) for page in course}
         for name, text in written.items():
             # Code that is shown to be wrong has its page say so, and what the checkers say of it.
@@ -253,9 +243,7 @@ def test_the_first_command_of_the_readme_runs_the_real_program() -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    shown = next(
-        block.text for block in blocks_of(ROOT / "README.md") if block.text.startswith("repository ")
-    )
+    shown = next(block.text for block in blocks_of(ROOT / "README.md") if block.text.startswith("repository "))
     assert matches(shown, done.stdout), done.stdout
 
 
@@ -355,11 +343,7 @@ def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
     for module in SOURCE.glob("*.py"):
         tree = ast.parse(module.read_text("utf-8"))
         for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.keyword)
-                and node.arg == "reason"
-                and isinstance(node.value, ast.Constant)
-            ):
+            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
                 given.add(node.value.value)
             if isinstance(node, ast.FunctionDef) and node.name == "_delay_or_reason":
                 given |= {
@@ -379,18 +363,13 @@ def test_the_reference_lists_each_command_with_its_arguments() -> None:
     sections = re.split(
         r"^## `(\w+)`$", (DOCS / "reference" / "command-line.md").read_text("utf-8"), flags=re.MULTILINE
     )
-    told = {
-        name: {row[0] for row in rows_in(text)}
-        for name, text in zip(sections[1::2], sections[2::2], strict=True)
-    }
+    told = {name: {row[0] for row in rows_in(text)} for name, text in zip(sections[1::2], sections[2::2], strict=True)}
 
     assert told == {name: arguments_of(parser) for name, parser in command_parsers().items()}
 
 
 def command_parsers() -> Mapping[str, argparse.ArgumentParser]:
-    (commands,) = (
-        action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
+    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     return commands.choices
 
 
