@@ -20,7 +20,8 @@ def _case(system: str, module: str, *needs: str, note: str, is_limit: bool = Fal
 def _cases(_: int) -> Sequence[Case]:
     return [
         _case("limit", "limit", note="asyncio, pydantic, one model", is_limit=True),
-        _case("necrostack", "necrostack_core", "necrostack-core", note="import necrostack"),
+        _case("necrostack", "necrostack_name", "necrostack-core", note="import necrostack"),
+        _case("necrostack, every name", "necrostack_core", "necrostack-core", note="all public names used"),
     ]
 
 
