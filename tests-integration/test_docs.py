@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -357,6 +358,17 @@ def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
     listed = {row[0] for row in rows_of(DOCS / "reference" / "dead-letters.md")}
 
     assert listed == given
+
+
+@pytest.mark.parametrize(
+    "configured", [necrostack.Spine, necrostack.RetryPolicy, necrostack.InMemoryBackend], ids=lambda cls: cls.__name__
+)
+def test_the_reference_lists_each_setting(configured: type) -> None:
+    text = (DOCS / "reference" / "configuration.md").read_text("utf-8")
+    section = re.search(rf"^## {configured.__name__}$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+
+    assert section is not None
+    assert {row[0] for row in rows_in(section[1])} == set(inspect.signature(configured).parameters)
 
 
 def test_the_reference_lists_each_command_with_its_arguments() -> None:
