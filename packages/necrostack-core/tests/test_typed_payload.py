@@ -22,6 +22,7 @@ from pydantic import (
     AliasChoices,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     FiniteFloat,
     HttpUrl,
@@ -31,6 +32,7 @@ from pydantic import (
     PrivateAttr,
     RootModel,
     SecretStr,
+    Tag,
     ValidationError,
     computed_field,
     create_model,
@@ -310,6 +312,33 @@ def test_the_payload_object_of_the_caller_stays_as_it_was_and_his_own() -> None:
 
     assert event.payload.items == [Item(sku="a")]
     assert type(given.items) is list
+
+
+DOUBTFUL: dict[str, Any] = {
+    "enum_of_decimals": Rates,
+    "decimal_that_may_be_nan": Annotated[Decimal, Field(allow_inf_nan=True)],
+    "dict_by_date": dict[date, int],
+    "dict_by_float": dict[float, int],
+    "literal_bytes": Literal[b"a"],
+    "chosen_by_function": Annotated[
+        Annotated[Circle, Tag("c")] | Annotated[Square, Tag("s")], Discriminator(lambda value: "c")
+    ],
+}
+
+
+@pytest.mark.parametrize("annotation", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_types_whose_values_may_not_come_back_are_known_by_their_schema(annotation: Any) -> None:
+    assert declare(model_with(annotation))._payload_check.round_trip
+
+
+def test_floats_of_a_model_that_refuses_nan_cost_nothing() -> None:
+    assert is_checked(declare(model_with(float)))
+    assert not is_checked(declare(model_with(float, allow_inf_nan=False)))
+
+
+def test_an_enum_that_json_cannot_bring_back_is_refused_by_its_field() -> None:
+    with pytest.raises(ValidationError, match="cannot be read back from the JSON it is written as: value"):
+        declare(model_with(Rates))(payload={"value": Rates.LOW})
 
 
 def test_a_model_that_says_how_it_is_written_is_written_and_read_back() -> None:

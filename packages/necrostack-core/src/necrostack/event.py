@@ -98,6 +98,9 @@ class Event(_FrozenModel):
     >>> type(Event.from_json(Paid(payload={"cents": 100}).to_json())).__name__
     'Paid'
 
+    `model_dump(mode="json")` and `model_validate` are for looking and for tests, the bytes forms are the fast ones. A
+    payload model that is strict, or that has computed fields and forbids extras, is read back from bytes only.
+
     Attributes:
         id: Stable over redelivery, retry and replay: the idempotency key.
         timestamp: When it was made, UTC.

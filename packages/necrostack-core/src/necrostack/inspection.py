@@ -197,7 +197,7 @@ def _hints(handle: Callable[..., Any], cls: type[Organ[Any]], listened: Iterable
         alone.__annotations__ = {name: annotation}
         # Annotations are foreign code: they may raise whatever they like.
         with contextlib.suppress(Exception):
-            found |= typing.get_type_hints(alone, function.__globals__, names, include_extras=True)
+            found |= typing.get_type_hints(alone, function.__globals__, names)
     return found
 
 
