@@ -6,7 +6,6 @@ import importlib
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -14,7 +13,6 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, computed_field
 
-import necrostack.event
 from necrostack.errors import EventTypeError
 from necrostack.event import Event, as_declared, declarations, declared_class, literal_event_type
 
@@ -64,15 +62,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         return made
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def _own_registry() -> Iterator[None]:
-    registry = necrostack.event._declared_classes
-    before = dict(registry)
-    yield
-    registry.clear()
-    registry.update(before)
 
 
 # --- what is registered -------------------------------------------------------------------------------------

@@ -92,11 +92,11 @@ class Event(_FrozenModel):
     >>> Event(event_type="ORDER_PLACED", payload={"order_id": "1"}).payload["order_id"]
     '1'
 
-    >>> class Paid(Event):
-    ...     event_type: Literal["PAID"] = "PAID"
+    >>> class TipGiven(Event):
+    ...     event_type: Literal["TIP_GIVEN"] = "TIP_GIVEN"
     ...     payload: dict[str, int]
-    >>> type(Event.from_json(Paid(payload={"cents": 100}).to_json())).__name__
-    'Paid'
+    >>> type(Event.from_json(TipGiven(payload={"cents": 100}).to_json())).__name__
+    'TipGiven'
 
     `model_dump(mode="json")` and `model_validate` are for looking and for tests, the bytes forms are the fast ones. A
     payload model that is strict, or that has computed fields and forbids extras, is read back from bytes only.
