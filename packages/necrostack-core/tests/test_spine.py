@@ -218,6 +218,16 @@ async def test_a_failure_is_logged_once_with_traceback_event_and_organ(log: pyte
     assert not any("4111" in str(value) for name, value in facts.items() if name != "exc_info")
 
 
+async def test_each_delivery_is_one_line_at_debug(log: pytest.LogCaptureFixture) -> None:
+    await Spine([Calls(pong), Pongs()]).run_until_idle(ping())
+
+    lines = [vars(record) for record in log.records if (record.name, record.levelno) == ("necrostack", logging.DEBUG)]
+    assert [(line["msg"], line["event_type"], line["emitted"]) for line in lines] == [
+        ("delivery_handled", "PING", 1),
+        ("delivery_handled", "PONG", 0),
+    ]
+
+
 async def test_only_the_organ_that_failed_is_retried_with_its_own_policy() -> None:
     flaky, healthy = Calls(raises(ValueError("no")), name="flaky"), Calls(name="healthy")
     flaky.retry = RetryPolicy(max_attempts=3, base_delay=60.0, jitter=False)

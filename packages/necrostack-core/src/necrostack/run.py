@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from necrostack.delivery import Delivery
 from necrostack.errors import MaxStepsExceeded
 from necrostack.gate import Gate, TooManySteps
 from necrostack.instrumentation import Instrumentation
-from necrostack.log import logger
+from necrostack.log import event_facts, logger
 from necrostack.patience import Patience
 from necrostack.report import RunReport
 from necrostack.retry import RetryPolicy
@@ -80,6 +81,7 @@ class Run:
         self._last_pull = 0.0
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
+        self._logs_each = logger.isEnabledFor(logging.DEBUG)
         self._is_stopping = False
         self._stopped = asyncio.Event()
         self._error: BaseException | None = None
@@ -131,6 +133,8 @@ class Run:
                 if organs and (not gate.is_guarded or await gate.may_start(step, committer.commit)):
                     await self._taker.take(step, organs)
                     self.tally.handled += 1
+                    if self._logs_each:
+                        _log_handled(step)
                 if in_work[number] is None:
                     return  # it was handed back, because its handler would not be cancelled
                 in_work[number] = None
@@ -226,3 +230,9 @@ class Run:
         except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
             self._error = self._error or error
         self._committer.close()
+
+
+def _log_handled(step: Step) -> None:
+    delivery = step.delivery
+    facts = {"attempt": delivery.attempt, "origin": delivery.origin, "emitted": len(step.emitted)}
+    logger.debug("delivery_handled", extra=event_facts(delivery.event) | facts)
