@@ -219,6 +219,8 @@ async def test_a_failure_is_logged_once_with_traceback_event_and_organ(log: pyte
 
 
 async def test_each_delivery_is_one_line_at_debug(log: pytest.LogCaptureFixture) -> None:
+    log.set_level(logging.DEBUG, logger="necrostack")  # pytest sets its handler anew for each phase
+
     await Spine([Calls(pong), Pongs()]).run_until_idle(ping())
 
     lines = [vars(record) for record in log.records if (record.name, record.levelno) == ("necrostack", logging.DEBUG)]
