@@ -417,7 +417,8 @@ class _Window:
 class _RecentCalls:
     """Remembers calls, because a backend takes an identical one for a repetition, and keeps nothing.
 
-    A feed may hold the same lines several times: they are then cut differently.
+    A feed may hold the same lines several times, as when a day's file is fed twice: they are then cut differently.
+    A single line, given twice with one id, stays one event.
     """
 
     def __init__(self) -> None:

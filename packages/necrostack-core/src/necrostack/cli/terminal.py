@@ -173,8 +173,7 @@ def _status_line(text: str, done: float | None) -> str:
 
 def _bar(done: float) -> str:
     if importlib.util.find_spec("rich") is None:
-        filled = round(_BAR_WIDTH * done)
-        return f"[{'#' * (filled - 2)}{'.' * (_BAR_WIDTH - max(filled, 2))}]"
+        return f"[{'#' * round((_BAR_WIDTH - 2) * done):.<{_BAR_WIDTH - 2}}]"
     from rich.console import Console
     from rich.progress_bar import ProgressBar
 
@@ -214,18 +213,20 @@ def quiet_pipes() -> Iterator[None]:
     What the application prints is covered, too. Streams that are not the process's own are left alone.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _quiet(sys.stdout, sys.__stdout__), _quiet(sys.stderr, sys.__stderr__)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = before
+    with Path(os.devnull).open("w") as nowhere:
+        sys.stdout = _quiet(sys.stdout, sys.__stdout__, nowhere)
+        sys.stderr = _quiet(sys.stderr, sys.__stderr__, nowhere)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout, sys.stderr = before
 
 
-def _quiet(stream: TextIO | None, original: TextIO | None) -> TextIO:
+def _quiet(stream: TextIO | None, original: TextIO | None, nowhere: TextIO) -> TextIO:
     if stream is None:  # the process was started without it
-        return Path(os.devnull).open("w")
+        return nowhere
     if stream is not original:
         return stream
     stream.flush()

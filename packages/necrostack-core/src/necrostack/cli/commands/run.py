@@ -174,6 +174,10 @@ class _Running:
             await asyncio.wait({feeding})
         if feed.error is not None:
             self._terminal.error(f"{feed.error}; {feed.how_to_go_on} when it is mended")
+        elif feed.is_at_end and not feed.kept + feed.skipped:
+            beginning = self._arguments.from_line
+            more = f" from line {beginning} on" if beginning > 1 else ""
+            self._terminal.note(f"{feed.source.name} holds no events{more}")
         if self._arguments.until_idle or not feed.is_at_end:
             self._spine.stop_when_idle()
         if not feeding.cancelled():
