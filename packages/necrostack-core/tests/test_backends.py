@@ -58,7 +58,7 @@ def test_settings_stand_in_the_query() -> None:
         ("memory://?max_size=1.5", "memory://?max_size=1.5 must be a whole number"),
         ("memory://?max_size=²", "memory://?max_size=² must be a whole number"),
         ("memory://?history=" + "9" * 5000, "memory://?history=" + "9" * 40 + " must be a whole number"),
-        ("memory://?max_size=0", "max_size=0 must be a whole number, 1 or more"),
+        ("memory://?max_size=0", "max_size=0 must be a whole number, 1 or more, or None for no limit"),
         (
             "memory://max_size=5",
             "memory:// has no place to name; write memory:// or, with settings, memory://?max_size=1000",

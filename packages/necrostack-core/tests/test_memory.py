@@ -16,7 +16,7 @@ import pytest
 from necrostack import BackendFull, Event, InMemoryBackend, Settlement
 from necrostack.delivery import Failure, Retry
 from necrostack.errors import ConfigurationError
-from necrostack.memory import REPEAT_WINDOW
+from necrostack.store import MAX_CALLS, REPEAT_WINDOW
 from necrostack.testing import VirtualClock
 
 
@@ -38,6 +38,11 @@ async def pulled(backend: InMemoryBackend) -> list[int]:
     return [delivery.event.payload["number"] for delivery in await backend.pull(limit=1_000, timeout=0)]
 
 
+def remembered(backend: InMemoryBackend) -> int:
+    """How many calls the backend remembers."""
+    return len(backend._store._calls)
+
+
 # --- settings ------------------------------------------------------------------------------------------
 
 
@@ -51,9 +56,7 @@ async def pulled(backend: InMemoryBackend) -> list[int]:
         (lambda: InMemoryBackend(max_event_size=0), "max_event_size=0"),
     ],
 )
-def test_a_setting_out_of_its_range_is_refused_with_its_value(
-    make: Callable[[], InMemoryBackend], named: str
-) -> None:
+def test_a_setting_out_of_its_range_is_refused_with_its_value(make: Callable[[], InMemoryBackend], named: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{named} must be a whole number"):
         make()
 
@@ -127,6 +130,74 @@ async def test_retries_redrives_and_replays_go_over_the_bound(clock: VirtualCloc
     assert (stats.queued, stats.scheduled) == (4, 3)
 
 
+# --- waiting for room ----------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_room_is_woken_by_a_pull_that_makes_it(clock: VirtualClock) -> None:
+    backend = InMemoryBackend(max_size=2, clock=clock)
+    await backend.enqueue(*map(numbered, range(2)))
+    waiting = asyncio.create_task(backend.wait_for_room())
+    await clock.advance(60.0)
+    assert not waiting.done()
+
+    await backend.pull(timeout=0)
+    await clock.advance(0.0)
+
+    assert waiting.done()
+    await backend.enqueue(numbered(2))
+
+
+async def test_who_waits_for_room_for_several_sleeps_on_until_there_is_enough(clock: VirtualClock) -> None:
+    backend = InMemoryBackend(max_size=3, clock=clock)
+    await backend.enqueue(*map(numbered, range(3)))
+    waiting = asyncio.create_task(backend.wait_for_room(2))
+    await clock.advance(0.0)
+
+    await backend.pull(timeout=0)
+    await clock.advance(0.0)
+    assert not waiting.done()
+    await backend.pull(timeout=0)
+    await clock.advance(0.0)
+
+    assert waiting.done()
+
+
+async def test_a_count_over_max_size_waits_for_an_empty_backend(clock: VirtualClock) -> None:
+    backend = InMemoryBackend(max_size=2, clock=clock)
+    await backend.enqueue(*map(numbered, range(2)))
+    waiting = asyncio.create_task(backend.wait_for_room(3))
+    await backend.pull(timeout=0)
+    await clock.advance(0.0)
+    assert not waiting.done()
+
+    await backend.pull(timeout=0)
+    await clock.advance(0.0)
+
+    assert waiting.done()
+
+
+async def test_with_room_or_without_max_size_nobody_waits_for_room(backend: InMemoryBackend) -> None:
+    await backend.enqueue(*map(numbered, range(3)))
+
+    with pytest.raises(StopIteration):
+        backend.wait_for_room(1_000_000).send(None)
+    with pytest.raises(StopIteration):
+        InMemoryBackend(max_size=2).wait_for_room(2).send(None)
+
+
+async def test_closing_wakes_who_waits_for_room(clock: VirtualClock) -> None:
+    backend = InMemoryBackend(max_size=1, clock=clock)
+    await backend.enqueue(numbered(0))
+    waiting = asyncio.create_task(backend.wait_for_room(2))
+    await clock.advance(0.0)
+    assert not waiting.done()
+
+    await backend.aclose()
+    await clock.advance(0.0)
+
+    assert waiting.done()
+
+
 # --- the window for repetitions ------------------------------------------------------------------------
 
 
@@ -173,8 +244,36 @@ async def test_what_marks_repetitions_is_forgotten_after_the_window(
 
     await backend.enqueue(numbered(100))
 
-    remembered = [len(value) for value in vars(backend).values() if isinstance(value, dict)]
-    assert sum(remembered) == 1
+    assert remembered(backend) == 1
+
+
+async def test_of_very_many_calls_the_newest_are_remembered(backend: InMemoryBackend) -> None:
+    events = [numbered(number) for number in range(MAX_CALLS + 1)]
+    for event in events:
+        await backend.enqueue(event)
+    await backend.pull(limit=len(events), timeout=0)
+
+    await backend.enqueue(events[1])
+    await backend.enqueue(events[-1])
+    assert await pulled(backend) == []
+    await backend.enqueue(events[0])
+
+    assert await pulled(backend) == [0]
+    assert remembered(backend) == MAX_CALLS
+
+
+async def test_calls_that_begin_with_the_same_event_count_one_by_one(backend: InMemoryBackend) -> None:
+    event, other = numbered(0), numbered(1)
+    for number in range(MAX_CALLS):
+        await backend.enqueue(event.model_copy(update={"payload": {"number": number}}))
+    await backend.enqueue(other)
+    await backend.pull(limit=MAX_CALLS + 1, timeout=0)
+
+    await backend.enqueue(event.model_copy(update={"payload": {"number": 1}}))
+    assert await pulled(backend) == []
+    await backend.enqueue(event)
+
+    assert await pulled(backend) == [0]
 
 
 async def test_what_handlers_emit_is_no_repetition(backend: InMemoryBackend) -> None:
@@ -240,9 +339,7 @@ async def test_times_are_the_clocks(clock: VirtualClock) -> None:
     assert letter.dead_at == clock.now()
 
 
-async def test_a_pull_returns_at_the_end_of_its_timeout_exactly(
-    backend: InMemoryBackend, clock: VirtualClock
-) -> None:
+async def test_a_pull_returns_at_the_end_of_its_timeout_exactly(backend: InMemoryBackend, clock: VirtualClock) -> None:
     assert await clock.run(backend.pull(timeout=2.5)) == []
 
     assert clock.monotonic() == 2.5

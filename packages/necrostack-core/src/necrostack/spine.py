@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from necrostack.backend import Backend
-from necrostack.errors import ConfigurationError
+from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, caused_by
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import install_default_handler, logger
@@ -28,6 +27,7 @@ _ONE_ATTEMPT = RetryPolicy(max_attempts=1)
 class Spine:
     """Runs Organs on the events of a backend.
 
+    >>> import asyncio
     >>> class Greeter(Organ):
     ...     listens_to = ["GREETED"]
     ...     def handle(self, event: Event) -> None:
@@ -78,12 +78,13 @@ class Spine:
             OrganError: An Organ is declared in a way that cannot work.
             ConfigurationError: A setting is out of its range.
         """
-        _check_whole("max_steps", max_steps, least=0, or_none=True)
-        _check_whole("max_hops", max_hops, least=0, or_none=True)
-        _check_whole("concurrency", concurrency, least=1)
-        _check_whole("prefetch", prefetch, least=1, or_none=True)
-        _check_seconds("drain_timeout", drain_timeout)
-        _check_seconds("max_outage", max_outage, or_none=True)
+        check_count("max_steps", max_steps, least=0, or_none=True)
+        check_count("max_hops", max_hops, least=0, or_none=True)
+        check_count("concurrency", concurrency, least=1)
+        check_count("prefetch", prefetch, least=1, or_none=True)
+        check_seconds("drain_timeout", drain_timeout)
+        if max_outage is not None:
+            check_seconds("max_outage", max_outage)
         _check_kind("retry", retry, RetryPolicy)
         _check_kind("backend", backend, Backend | None)
         if unrouted not in ("ack", "dead_letter"):
@@ -106,7 +107,9 @@ class Spine:
             max_outage=max_outage,
             instrumentation=instrumentation,
         )
+        # The run that goes on; and the one that was asked for last and has not begun.
         self._run: Run | None = None
+        self._prepared: Run | None = None
 
     # --- what it is --------------------------------------------------------------------------------------
 
@@ -157,26 +160,30 @@ class Spine:
             events = tuple(emitting(self._settings.instrumentation, event, parent) for event in events)
         await self.backend.enqueue(*events)
 
-    async def run(self, *events: Event) -> RunReport:
-        """Emit `events`, then handle what comes until `stop()`.
+    def run(self, *events: Event) -> Coroutine[Any, Any, RunReport]:
+        """Emit `events`, then handle what comes until `stop()`. To be awaited.
 
         Raises:
             MaxStepsExceeded: `max_steps` deliveries were handled and another one waited.
         """
-        return await self._execute(events, until_idle=False)
+        return self._execute(self._prepare(until_idle=False), events)
 
-    async def run_until_idle(self, *events: Event) -> RunReport:
-        """Emit `events`, then handle what comes until nothing is queued, pending or due for a retry.
+    def run_until_idle(self, *events: Event) -> Coroutine[Any, Any, RunReport]:
+        """Emit `events`, then handle what comes until nothing is queued, pending or due for a retry. To be awaited.
 
         Raises:
             MaxStepsExceeded: `max_steps` deliveries were handled and another one waited.
         """
-        return await self._execute(events, until_idle=True)
+        return self._execute(self._prepare(until_idle=True), events)
 
     def stop(self) -> None:
-        """Drain: finish what is running, start nothing new, hand back the rest. Does nothing without a run."""
-        if self._run is not None:
-            self._run.stop()
+        """Drain: finish what is running, start nothing new, hand back the rest. Does nothing without a run.
+
+        A run that was asked for and has not begun, such as that of a task made a line before, is stopped, too.
+        """
+        for run in (self._run, self._prepared):
+            if run is not None:
+                run.stop()
 
     def stop_when_idle(self) -> None:
         """Let the run end as `run_until_idle` does: when nothing is queued, pending or due. Does nothing without a run.
@@ -200,12 +207,17 @@ class Spine:
 
     # --- a run ---------------------------------------------------------------------------------------------
 
-    async def _execute(self, events: tuple[Event, ...], *, until_idle: bool) -> RunReport:
+    def _prepare(self, *, until_idle: bool) -> Run:
+        self._prepared = Run(self.backend, self._routes, self._settings, until_idle=until_idle)
+        return self._prepared
+
+    async def _execute(self, run: Run, events: tuple[Event, ...]) -> RunReport:
         if self._run is not None:
             msg = "this Spine is running; make another one with spine.with_backend(…), or raise its concurrency"
             raise ConfigurationError(msg)
         install_default_handler()
-        self._run = run = Run(self.backend, self._routes, self._settings, until_idle=until_idle)
+        self._run, self._prepared = run, None
+        run.tally.start()
         logger.info(
             "run_started",
             extra={"organs": list(self._routes.by_name), "backend": type(self.backend).__name__},
@@ -258,22 +270,6 @@ async def _shut_down(organs: list[Organ[Any]]) -> None:
                 logger.error("shutdown_failed", extra={"organ": organ.name}, exc_info=error)
     if first is not None:
         raise first
-
-
-def _check_whole(name: str, value: object, *, least: int, or_none: bool = False) -> None:
-    if value is None and or_none:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{name}={value!r} must be a whole number, {least} or more{', or None for no limit' if or_none else ''}"
-        raise ConfigurationError(msg)
-
-
-def _check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
-    if value is None and or_none:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        msg = f"{name}={value!r} must be a number of seconds, 0 or more{', or None for no limit' if or_none else ''}"
-        raise ConfigurationError(msg)
 
 
 def _check_kind(name: str, value: object, kind: Any) -> None:

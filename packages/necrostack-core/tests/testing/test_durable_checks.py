@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from necrostack.backend import Backend, BackendStats, Consumer
+from necrostack.backend import Backend, Consumer
 from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, NecroStackError
 from necrostack.event import Event
-from necrostack.memory import InMemoryAdmin, InMemoryBackend
+from necrostack.memory import InMemoryBackend
+from necrostack.memory_admin import InMemoryAdmin
 from necrostack.testing import VirtualClock
 from necrostack.testing.contract import CONTRACT, Check, InMemoryFactory
 
@@ -59,27 +60,15 @@ class WorkerAdmin(InMemoryAdmin):
     """A group's admin interface, through one worker's connection."""
 
     def __init__(self, worker: Worker) -> None:
-        super().__init__(worker.group)
-        self._worker = worker
-
-    async def stats(self) -> BackendStats:
-        return replace(await super().stats(), consumers=len(await self.consumers()))
+        super().__init__(worker.group._store, worker.clock, worker.max_event_size, worker.open_and_awake)
+        self._workers = worker.group.workers
 
     async def consumers(self) -> Sequence[Consumer]:
-        workers = enumerate(self._worker.group.workers)
         return [
             Consumer(name="memory" if number == 0 else f"memory-{number}", pending=len(worker.held), idle=0.0)
-            for number, worker in workers
+            for number, worker in enumerate(self._workers)
             if worker.has_pulled
         ]
-
-    async def redrive(self, *ids: str, payload: object = None) -> int:
-        self._worker.check_open()
-        return await super().redrive(*ids, payload=payload)  # type: ignore[arg-type]
-
-    async def replay(self, **filters: object) -> int:  # type: ignore[override]
-        self._worker.check_open()
-        return await super().replay(**filters)  # type: ignore[arg-type]
 
 
 class Worker(Backend):
@@ -142,13 +131,17 @@ class Worker(Backend):
         self.hand_back("live")
         if self in self.group.workers:
             self.group.workers.remove(self)
-        self.group._wake()
+        self.group.open_and_awake()
 
     def hand_back(self, origin: str) -> None:
         for receipt, delivery in reversed(self.held.items()):
-            if self.group._pending.pop(receipt, None) is not None:
-                self.group._queue.appendleft(replace(delivery, origin=origin))  # type: ignore[arg-type]
+            if self.group._store.pending.pop(receipt, None) is not None:
+                self.group._store.queue.appendleft(replace(delivery, origin=origin))  # type: ignore[arg-type]
         self.held.clear()
+
+    def open_and_awake(self) -> None:
+        self.check_open()
+        self.group.open_and_awake()
 
     def check_open(self) -> None:
         if self.is_closed:
@@ -190,8 +183,8 @@ async def test_a_durable_store_can_keep_the_contract(check: Check) -> None:
 
 class ForgetsAtClose(Worker):
     async def aclose(self) -> None:
-        self.group._queue.clear()
-        self.group._scheduled.clear()
+        self.group._store.queue.clear()
+        self.group._store.scheduled.clear()
         await super().aclose()
 
 
@@ -209,7 +202,7 @@ class CountsCrashes(Worker):
 class LetsTheDeadSettle(Worker):
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         for ended in settlements:
-            self.group._pending.setdefault(ended.delivery.receipt, ended.delivery)
+            self.group._store.pending.setdefault(ended.delivery.receipt, ended.delivery)
         return await super().settle(*settlements)
 
 
@@ -239,9 +232,7 @@ class TellsNoOtherGroup(Worker):
         (TellsNoOtherGroup, "check_each_group_gets_every_event"),
     ],
 )
-async def test_a_durable_mutant_is_caught_by_the_check_beside_it(
-    mutant: type[Worker], caught_by: str
-) -> None:
+async def test_a_durable_mutant_is_caught_by_the_check_beside_it(mutant: type[Worker], caught_by: str) -> None:
     class BrokenFactory(StoreFactory):
         worker_class = mutant
 

@@ -16,10 +16,13 @@ from uuid import uuid4
 import pytest
 
 from necrostack.backend import BackendStats
+from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import BackendFull, NecroStackError
 from necrostack.event import Event
-from necrostack.memory import InMemoryAdmin, InMemoryBackend
+from necrostack.memory import InMemoryBackend
+from necrostack.memory_admin import InMemoryAdmin
+from necrostack.store import Store
 from necrostack.testing.contract import CONTRACT, InMemoryFactory
 
 BackendT = TypeVar("BackendT", bound=type[InMemoryBackend])
@@ -55,6 +58,23 @@ def caught_by(check: str) -> Callable[[BackendT], BackendT]:
     return declare
 
 
+class BrokenInside(InMemoryBackend):
+    """A backend whose store or admin interface is broken.
+
+    Attributes:
+        store_class: What keeps its data.
+        admin_class: What its `admin` is.
+    """
+
+    store_class = Store
+    admin_class = InMemoryAdmin
+
+    def __init__(self, *, max_size: int | None, history: int, max_event_size: int, clock: Clock) -> None:
+        super().__init__(max_size=max_size, history=history, max_event_size=max_event_size, clock=clock)
+        self._store = self.store_class(clock, max_size, history)
+        self._admin = self.admin_class(self._store, clock, max_event_size, self.open_and_awake)
+
+
 # --- enqueue ---------------------------------------------------------------------------------------------
 
 
@@ -68,7 +88,7 @@ class KeepsHalfAnEnqueue(InMemoryBackend):
 @caught_by("check_an_identical_enqueue_is_kept_once")
 class ForgetsWhatItKept(InMemoryBackend):
     async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
-        with patch("necrostack.memory.REPEAT_WINDOW", 0.0):
+        with patch("necrostack.store.REPEAT_WINDOW", 0.0):
             await super().enqueue(*events, delay=delay)
 
 
@@ -84,11 +104,10 @@ class RemembersWhatItRefused(InMemoryBackend):
         try:
             await super().enqueue(*events, delay=delay)
         except BackendFull:
-            bound, self.max_size = self.max_size, None
-            await super().enqueue(*events, delay=delay)
+            with patch.object(self, "_check_room"):
+                await super().enqueue(*events, delay=delay)
             for _ in events:
-                self._queue.pop()
-            self.max_size = bound
+                self._store.queue.pop()
             raise
 
 
@@ -104,9 +123,9 @@ class DeliversEarly(InMemoryBackend):
 @caught_by("check_events_come_in_the_order_in_which_they_were_enqueued")
 class LastInFirstOut(InMemoryBackend):
     def _take(self, limit: int) -> list[Delivery]:
-        self._queue.reverse()
+        self._store.queue.reverse()
         taken = super()._take(limit)
-        self._queue.reverse()
+        self._store.queue.reverse()
         return taken
 
 
@@ -122,7 +141,7 @@ class LosesWhatACancelledPullTook(InMemoryBackend):
 class HandsOverTwice(InMemoryBackend):
     def _take(self, limit: int) -> list[Delivery]:
         taken = super()._take(limit)
-        self._queue.extend(taken[:1])
+        self._store.queue.extend(taken[:1])
         return taken
 
 
@@ -130,7 +149,7 @@ class HandsOverTwice(InMemoryBackend):
 class AcknowledgesWhatIsPulled(InMemoryBackend):
     def _take(self, limit: int) -> list[Delivery]:
         taken = super()._take(limit)
-        self._pending.clear()
+        self._store.pending.clear()
         return taken
 
 
@@ -142,8 +161,8 @@ class IgnoresTheLimit(InMemoryBackend):
 
 @caught_by("check_a_pull_that_waits_gets_what_is_enqueued_meanwhile")
 class DoesNotWake(InMemoryBackend):
-    def _wake(self) -> None:
-        return
+    async def _sleep_among(self, sleepers: set[asyncio.Future[None]], timeout: float | None) -> None:
+        await super()._sleep_among(set(), timeout)
 
 
 @caught_by("check_a_typed_event_arrives_as_its_class")
@@ -191,18 +210,18 @@ class SettlesInTwoSteps(InMemoryBackend):
 class SettlesTwice(InMemoryBackend):
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         for ended in settlements:
-            self._pending.setdefault(ended.delivery.receipt, ended.delivery)
+            self._store.pending.setdefault(ended.delivery.receipt, ended.delivery)
         return await super().settle(*settlements)
 
 
 @caught_by("check_one_call_settles_a_delivery_once")
 class ChecksReceiptsBeforeItSettlesAny(InMemoryBackend):
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
-        pending = dict(self._pending)
+        pending = dict(self._store.pending)
         accepted: list[bool] = []
         for ended in settlements:
             if ended.delivery.receipt in pending:
-                self._pending[ended.delivery.receipt] = ended.delivery
+                self._store.pending[ended.delivery.receipt] = ended.delivery
             accepted += await super().settle(ended)
         return accepted
 
@@ -233,10 +252,8 @@ class IgnoresTheSizeOfWhatIsEmitted(InMemoryBackend):
 @caught_by("check_a_receipt_is_stale_after_the_release")
 class AcceptsStaleReceipts(InMemoryBackend):
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
-        receipts = {delivery.event.id: receipt for receipt, delivery in self._pending.items()}
-        renewed = [
-            replace(ended.delivery, receipt=receipts.get(ended.delivery.event.id)) for ended in settlements
-        ]
+        receipts = {delivery.event.id: receipt for receipt, delivery in self._store.pending.items()}
+        renewed = [replace(ended.delivery, receipt=receipts.get(ended.delivery.event.id)) for ended in settlements]
         ended_now = [
             Settlement(delivery, ended.emitted, ended.retries, ended.dead)
             for delivery, ended in zip(renewed, settlements, strict=True)
@@ -253,102 +270,93 @@ class DropsWhatIsReleased(InMemoryBackend):
 @caught_by("check_released_deliveries_come_again_at_once_in_order_and_unchanged")
 class CountsReleasesAsAttempts(InMemoryBackend):
     async def release(self, *deliveries: Delivery) -> None:
-        await super().release(*(replace(each, attempt=each.attempt + 1) for each in deliveries))
+        for each in deliveries:
+            self._store.pending[each.receipt] = replace(each, attempt=each.attempt + 1)
+        await super().release(*deliveries)
 
 
 @caught_by("check_released_deliveries_come_again_at_once_in_order_and_unchanged")
 class ReleasesToTheBack(InMemoryBackend):
     async def release(self, *deliveries: Delivery) -> None:
         await super().release(*deliveries)
-        self._queue.rotate(-len(deliveries))
+        self._store.queue.rotate(-len(deliveries))
 
 
 # --- what is due later -----------------------------------------------------------------------------------
 
 
 @caught_by("check_only_the_organ_that_failed_is_retried[concurrency=1]")
-class RetriesEveryOrgan(InMemoryBackend):
-    def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
-        super()._schedule(replace(waiting, organs=None) if isinstance(waiting, Delivery) else waiting, delay)
+class RetriesEveryOrgan(BrokenInside):
+    class store_class(Store):  # noqa: N801 -- it stands for the attribute
+        def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
+            super()._schedule(replace(waiting, organs=None) if isinstance(waiting, Delivery) else waiting, delay)
 
 
 @caught_by("check_a_retry_is_for_one_organ_later_and_remembers_its_failures")
-class ForgetsTheAttempts(InMemoryBackend):
-    def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
-        super()._schedule(replace(waiting, attempts=()) if isinstance(waiting, Delivery) else waiting, delay)
+class ForgetsTheAttempts(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
+            super()._schedule(replace(waiting, attempts=()) if isinstance(waiting, Delivery) else waiting, delay)
 
 
 @caught_by("check_retries_back_off_as_the_policy_says[concurrency=1]")
-class RetriesAtOnce(InMemoryBackend):
-    def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
-        super()._schedule(waiting, 0.0)
+class RetriesAtOnce(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
+            super()._schedule(waiting, 0.0)
 
 
 # --- dead letters, history, stats ------------------------------------------------------------------------
 
 
-class BrokenAdminBackend(InMemoryBackend):
-    """A backend whose admin interface is broken."""
-
-    admin_class: type[InMemoryAdmin]
-
-    @property
-    def admin(self) -> InMemoryAdmin:
-        return self.admin_class(self)
-
-
 @caught_by("check_a_dead_letter_keeps_every_fact")
-class ForgetsTheTraceback(InMemoryBackend):
-    def _bury(self, event: Event, failure: Failure) -> None:
-        super()._bury(event, replace(failure, traceback=""))
+class ForgetsTheTraceback(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def _bury(self, event: Event, failure: Failure) -> None:
+            super()._bury(event, replace(failure, traceback=""))
 
 
 @caught_by("check_each_organ_that_gave_up_leaves_a_dead_letter")
 class KeepsOneLetterPerEvent(InMemoryBackend):
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         return await super().settle(
-            *(
-                Settlement(ended.delivery, ended.emitted, ended.retries, ended.dead[:1])
-                for ended in settlements
-            )
+            *(Settlement(ended.delivery, ended.emitted, ended.retries, ended.dead[:1]) for ended in settlements)
         )
 
 
 @caught_by("check_a_letter_is_redriven_once")
-class RedrivesTwice(BrokenAdminBackend):
-    class admin_class(InMemoryAdmin):  # noqa: N801 -- it stands for the attribute
+class RedrivesTwice(BrokenInside):
+    class admin_class(InMemoryAdmin):  # noqa: N801
         async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
             went = await super().redrive(*ids, payload=payload)
             for name in ids:
-                if name in self._backend._dead:
-                    self._backend._dead[name] = replace(self._backend._dead[name], redriven_at=None)
+                if name in self._store.redriven:
+                    self._store.dead[name] = replace(self._store.redriven.pop(name), redriven_at=None)
             return went
 
 
 @caught_by("check_a_redriven_letter_leaves_the_list_and_stays_readable")
-class ForgetsWhatWasRedriven(BrokenAdminBackend):
+class ForgetsWhatWasRedriven(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
         async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
             went = await super().redrive(*ids, payload=payload)
-            await self.discard(*ids)
+            self._store.redriven.clear()
             return went
 
 
 @caught_by("check_dead_letters_are_found_by_type_organ_error_and_time")
-class IgnoresAFilter(BrokenAdminBackend):
+class IgnoresAFilter(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
-        def dead_letters(
-            self, *args: Any, organ: str | None = None, **filters: Any
-        ) -> AsyncIterator[DeadLetter]:
+        def dead_letters(self, *args: Any, organ: str | None = None, **filters: Any) -> AsyncIterator[DeadLetter]:
             return super().dead_letters(*args, **filters)
 
 
 @caught_by("check_a_replay_delivers_history_again")
-class ReplaysUnderNewIds(BrokenAdminBackend):
+class ReplaysUnderNewIds(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
         async def replay(self, *args: Any, **filters: Any) -> int:
             count = await super().replay(*args, **filters)
-            waiting = self._backend._queue
+            waiting = self._store.queue
             for index, each in enumerate(waiting):
                 if isinstance(each, Delivery):
                     waiting[index] = replace(each, event=each.event.model_copy(update={"id": uuid4()}))
@@ -356,24 +364,24 @@ class ReplaysUnderNewIds(BrokenAdminBackend):
 
 
 @caught_by("check_history_holds_every_event_once_in_order")
-class ReplaysIntoHistory(BrokenAdminBackend):
+class ReplaysIntoHistory(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
         async def replay(self, *args: Any, **filters: Any) -> int:
             events = [event async for event in self.history()]
-            self._backend._keep(events)
+            self._store.keep(events)
             return len(events)
 
 
 @caught_by("check_trimming_takes_nothing_that_is_needed")
-class TrimsTheQueue(BrokenAdminBackend):
+class TrimsTheQueue(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
         async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
-            self._backend._queue.clear()
+            self._store.queue.clear()
             return await super().trim(max_length=max_length, before=before)
 
 
 @caught_by("check_stats_are_not_idle_while_an_event_is_on_its_way")
-class DoesNotCountWhatIsPending(BrokenAdminBackend):
+class DoesNotCountWhatIsPending(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
         async def stats(self) -> BackendStats:
             return replace(await super().stats(), pending=0)
@@ -398,7 +406,7 @@ class LeavesATask(InMemoryBackend):
 @caught_by("check_closing_ends_a_pull_that_waits")
 class ForgetsWhoWaits(InMemoryBackend):
     async def aclose(self) -> None:
-        self._waiting.clear()
+        self._pullers.clear()
         await super().aclose()
 
 

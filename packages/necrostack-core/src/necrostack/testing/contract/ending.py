@@ -94,9 +94,7 @@ async def check_a_run_is_not_idle_before_what_is_due_later_is_handled(
 
 
 @spine_check()
-async def check_a_stopped_spine_hands_back_what_it_did_not_start(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_a_stopped_spine_hands_back_what_it_did_not_start(factory: BackendFactory, concurrency: int) -> None:
     """`stop()` finishes what runs; the rest is queued again, first attempt, for the next run."""
     backend = await factory.make()
     events = several(50)
@@ -163,9 +161,7 @@ async def check_a_cancelled_run_loses_and_doubles_nothing(factory: BackendFactor
 
 
 @spine_check()
-async def check_the_next_run_goes_on_where_the_last_one_failed(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_the_next_run_goes_on_where_the_last_one_failed(factory: BackendFactory, concurrency: int) -> None:
     """SystemExit in a handler ends the run; its event is handed back, the others' work is kept."""
     backend = await factory.make()
     events = several(10)
@@ -187,9 +183,7 @@ async def check_the_next_run_goes_on_where_the_last_one_failed(
 
 
 @spine_check("durable")
-async def check_a_spine_goes_on_with_what_another_worker_left(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_a_spine_goes_on_with_what_another_worker_left(factory: BackendFactory, concurrency: int) -> None:
     """Retries, delayed events and the rest of the queue outlive the Spine and its backend."""
     backend = await factory.make()
     failing = Failing(backend, failures=1)

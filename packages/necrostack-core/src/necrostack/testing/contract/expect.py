@@ -33,9 +33,7 @@ def expect_once_each(found: Iterable[Event], wanted: Iterable[Event], what: str)
     sent = Counter(event.id for event in wanted)
     lost, doubled = sent - seen, seen - sent
     if lost or doubled:
-        raise AssertionError(
-            f"{what}: of {sent.total()} events {lost.total()} were lost, {doubled.total()} doubled"
-        )
+        raise AssertionError(f"{what}: of {sent.total()} events {lost.total()} were lost, {doubled.total()} doubled")
 
 
 async def expect_error(awaitable: Awaitable[object], *kinds: type[ErrorT]) -> ErrorT:
@@ -54,9 +52,7 @@ async def expect_empty(backend: Backend, what: str) -> None:
     expect_equal([delivery.event for delivery in surplus], [], f"{what}: what is left to pull")
 
 
-async def pull_all(
-    factory: BackendFactory, backend: Backend, count: int, *, limit: int = 100
-) -> list[Delivery]:
+async def pull_all(factory: BackendFactory, backend: Backend, count: int, *, limit: int = 100) -> list[Delivery]:
     """Pull until `count` deliveries came; fail when fewer come."""
     found: list[Delivery] = []
     while len(found) < count:

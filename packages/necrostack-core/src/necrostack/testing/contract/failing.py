@@ -99,16 +99,12 @@ async def check_a_handler_says_when_to_come_again(factory: BackendFactory, concu
     report = await Spine([failing], backend, concurrency=concurrency).run_until_idle(numbered(1))
 
     first, second = failing.times
-    expect(
-        second - first >= 3.9 * factory.unit, f"asked for 4 units of time, came after {second - first:g} s"
-    )
+    expect(second - first >= 3.9 * factory.unit, f"asked for 4 units of time, came after {second - first:g} s")
     expect_equal((report.retried, report.dead_lettered), (1, 0), "retried and dead_lettered")
 
 
 @spine_check()
-async def check_what_fails_for_good_is_kept_with_its_history(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_what_fails_for_good_is_kept_with_its_history(factory: BackendFactory, concurrency: int) -> None:
     """After the last attempt a dead letter, with every attempt; the other Organ has done its work."""
     backend = await factory.make()
     event, keeper = numbered(1), Keeper()
@@ -123,9 +119,7 @@ async def check_what_fails_for_good_is_kept_with_its_history(
     expect_equal((letter.event, letter.organ), (event, "Failing"), "event and Organ")
     said = (letter.reason, letter.error_type, letter.error)
     expect_equal(said, ("attempts_exhausted", "LookupError", "no such customer"), "reason and error")
-    expect(
-        "raise self._error" in letter.traceback, f"the traceback does not show the line: {letter.traceback}"
-    )
+    expect("raise self._error" in letter.traceback, f"the traceback does not show the line: {letter.traceback}")
     delays = [attempt.delay for attempt in letter.attempts]
     expect_equal(delays, [factory.unit, 2 * factory.unit, None], "the delays after each attempt")
     errors = {attempt.error for attempt in letter.attempts}
@@ -152,9 +146,7 @@ async def check_giving_up_needs_no_second_attempt(factory: BackendFactory, concu
 
 
 @spine_check()
-async def check_a_result_that_is_no_event_is_that_organs_failure(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_a_result_that_is_no_event_is_that_organs_failure(factory: BackendFactory, concurrency: int) -> None:
     """Nothing of it is emitted, it is not retried, and the others' emissions are kept."""
     backend = await factory.make()
     keeper = Keeper()
@@ -179,9 +171,7 @@ async def check_a_result_that_is_no_event_is_that_organs_failure(
     }
     organs = [*(Returning(name, result) for name, result in bad.items()), Doubler(), keeper]
 
-    await Spine(organs, backend, concurrency=concurrency, retry=retry_policy(factory, 3)).run_until_idle(
-        numbered(7)
-    )
+    await Spine(organs, backend, concurrency=concurrency, retry=retry_policy(factory, 3)).run_until_idle(numbered(7))
 
     letters = await dead_letters(backend)
     expect_equal(sorted(letter.organ or "" for letter in letters), sorted(bad), "the Organs that failed")
@@ -190,9 +180,7 @@ async def check_a_result_that_is_no_event_is_that_organs_failure(
 
 
 @spine_check()
-async def check_a_delivery_for_an_organ_that_is_not_there_is_kept(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_a_delivery_for_an_organ_that_is_not_there_is_kept(factory: BackendFactory, concurrency: int) -> None:
     """A retry of an Organ that this Spine lacks is a dead letter, to be redriven when it is back."""
     backend = await factory.make()
     keeper = Keeper()
@@ -246,9 +234,7 @@ async def check_failures_and_successes_together_lose_and_double_nothing(
 
 
 @spine_check()
-async def check_a_redrive_reaches_the_organ_that_gave_up_alone(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_a_redrive_reaches_the_organ_that_gave_up_alone(factory: BackendFactory, concurrency: int) -> None:
     """And a new failure of it is a new dead letter."""
     backend = await factory.make()
     failing, keeper = Failing(backend, failures=2), Keeper()

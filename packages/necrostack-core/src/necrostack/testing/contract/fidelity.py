@@ -112,9 +112,7 @@ async def check_a_typed_event_stays_typed_whatever_way_it_goes_again(factory: Ba
     await backend.admin.replay()
     arrived.append(await pull_one(factory, backend))
 
-    expect_equal(
-        [delivery.origin for delivery in arrived], ["live", "retry", "redrive", "replay"], "the origins"
-    )
+    expect_equal([delivery.origin for delivery in arrived], ["live", "retry", "redrive", "replay"], "the origins")
     for delivery in arrived:
         expect_equal(type(delivery.event), Ordered, f"the class of a {delivery.origin} delivery")
         expect_equal(delivery.event, event, f"the event of a {delivery.origin} delivery")
@@ -130,15 +128,11 @@ async def check_what_is_no_longer_what_its_type_says_becomes_a_dead_letter(facto
 
     arrived = await pull_all(factory, backend, 1)
 
-    expect_equal(
-        [delivery.event.event_type for delivery in arrived], [numbered(1).event_type], "what arrives"
-    )
+    expect_equal([delivery.event.event_type for delivery in arrived], [numbered(1).event_type], "what arrives")
     letters = await dead_letters(backend)
     expect_equal([letter.organ for letter in letters], [None], "the Organs of the dead letters")
     event = letters[0].event
-    expect(
-        event is not None and type(event) is Event, f"the dead letter must hold a plain event, not {event!r}"
-    )
+    expect(event is not None and type(event) is Event, f"the dead letter must hold a plain event, not {event!r}")
     expect_equal(event and event.payload, {"amount": "many"}, "its payload")
     expect(letters[0].reason and letters[0].error, "the dead letter does not say why")
 

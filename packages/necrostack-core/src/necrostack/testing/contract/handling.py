@@ -30,9 +30,7 @@ from necrostack.testing.contract.samples import (
 
 
 @spine_check()
-async def check_every_event_and_all_it_led_to_is_handled_once(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_every_event_and_all_it_led_to_is_handled_once(factory: BackendFactory, concurrency: int) -> None:
     """100 events, two children each, one of them listened to twice: the counts are exact."""
     backend = await factory.make()
     events, keeper = several(100), Keeper()
@@ -136,9 +134,7 @@ async def check_lineage_goes_from_parent_to_child(factory: BackendFactory, concu
 
 
 @spine_check()
-async def check_an_event_is_handled_once_when_copies_are_dropped(
-    factory: BackendFactory, concurrency: int
-) -> None:
+async def check_an_event_is_handled_once_when_copies_are_dropped(factory: BackendFactory, concurrency: int) -> None:
     """`deduplicate` acknowledges what has a handled event's id, but not retries and replays."""
     backend = await factory.make()
     event = numbered(1)

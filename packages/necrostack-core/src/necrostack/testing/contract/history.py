@@ -170,9 +170,7 @@ async def check_trimming_takes_nothing_that_is_needed(factory: BackendFactory) -
 
 async def _handled(factory: BackendFactory, backend: Backend, events: list[Event]) -> None:
     await backend.enqueue(*events)
-    await backend.settle(
-        *(Settlement(delivery) for delivery in await pull_all(factory, backend, len(events)))
-    )
+    await backend.settle(*(Settlement(delivery) for delivery in await pull_all(factory, backend, len(events))))
 
 
 async def _two_ages(factory: BackendFactory, backend: Backend) -> datetime:

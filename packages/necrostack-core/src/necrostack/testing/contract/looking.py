@@ -28,9 +28,7 @@ async def check_a_new_backend_is_idle(factory: BackendFactory) -> None:
     stats = await backend.admin.stats()
 
     expect(stats.idle, f"a new backend is not idle: {stats}")
-    expect_equal(
-        (stats.dead, stats.history, stats.oldest_pending), (0, 0, None), "dead, history and oldest_pending"
-    )
+    expect_equal((stats.dead, stats.history, stats.oldest_pending), (0, 0, None), "dead, history and oldest_pending")
 
 
 @check()
@@ -46,9 +44,7 @@ async def check_stats_tell_where_everything_is(factory: BackendFactory) -> None:
     await backend.release(third)
     await _expect_counts(backend, "after release", queued=1, pending=2, scheduled=1)
     await backend.settle(
-        Settlement(
-            first, emitted=several(2, CHILD), retries=[Retry(organ="Billing", delay=3 * factory.unit)]
-        ),
+        Settlement(first, emitted=several(2, CHILD), retries=[Retry(organ="Billing", delay=3 * factory.unit)]),
         Settlement(second, dead=[Failure(reason="given up", organ="Billing")]),
     )
     await _expect_counts(backend, "after settle", queued=3, scheduled=2, dead=1)
@@ -64,9 +60,7 @@ async def check_what_is_pending_can_be_looked_at(factory: BackendFactory) -> Non
     """Each pending delivery, oldest first, with who has it since when."""
     backend = await factory.make()
     await backend.enqueue(numbered(1))
-    await backend.settle(
-        Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)])
-    )
+    await backend.settle(Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)]))
     await pull_one(factory, backend)
     await factory.wait(2 * factory.unit)
     await backend.enqueue(numbered(2))
@@ -96,9 +90,7 @@ async def check_consumers_and_what_they_hold_are_listed(factory: BackendFactory)
     await backend.ack(deliveries[0])
     await backend.release(deliveries[1])
 
-    expect_equal(
-        [consumer.pending for consumer in await backend.admin.consumers()], [1], "what is still held"
-    )
+    expect_equal([consumer.pending for consumer in await backend.admin.consumers()], [1], "what is still held")
     expect_equal((await backend.admin.stats()).consumers, 1, "how many the stats count")
 
 

@@ -42,9 +42,7 @@ async def check_a_released_retry_is_the_same_retry(factory: BackendFactory) -> N
     """With its Organ, its attempt and its history."""
     backend = await factory.make()
     await backend.enqueue(numbered(1))
-    await backend.settle(
-        Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)])
-    )
+    await backend.settle(Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)]))
     retry = await pull_one(factory, backend)
 
     await backend.release(retry)

@@ -35,9 +35,7 @@ async def check_a_delayed_event_is_never_early(factory: BackendFactory) -> None:
     await pull_one(factory, backend)
 
     waited = backend.clock.monotonic() - started
-    expect(
-        waited >= 4.9 * factory.unit, f"an event delayed by {5 * factory.unit:g} s came after {waited:g} s"
-    )
+    expect(waited >= 4.9 * factory.unit, f"an event delayed by {5 * factory.unit:g} s came after {waited:g} s")
 
 
 @check()
@@ -107,13 +105,9 @@ async def check_a_retry_of_a_retry_counts_on(factory: BackendFactory) -> None:
 
     for number in range(1, 6):
         delivery = await pull_one(factory, backend)
-        expect_equal(
-            (delivery.attempt, delivery.attempts), (number, history), "attempt and the failures before it"
-        )
+        expect_equal((delivery.attempt, delivery.attempts), (number, history), "attempt and the failures before it")
         history += (Attempt(FAILED, f"ValueError: attempt {number}", 0.0),)
-        await backend.settle(
-            Settlement(delivery, retries=[Retry(organ="Billing", delay=0.0, attempts=history)])
-        )
+        await backend.settle(Settlement(delivery, retries=[Retry(organ="Billing", delay=0.0, attempts=history)]))
 
 
 @check()
@@ -138,9 +132,7 @@ async def check_copies_of_an_event_are_retried_apart(factory: BackendFactory) ->
     await backend.enqueue(event, event)
     retry = Retry(organ="Billing", delay=factory.unit)
 
-    await backend.settle(
-        *(Settlement(delivery, retries=[retry]) for delivery in await pull_all(factory, backend, 2))
-    )
+    await backend.settle(*(Settlement(delivery, retries=[retry]) for delivery in await pull_all(factory, backend, 2)))
 
     await pull_all(factory, backend, 2)
 
@@ -151,8 +143,6 @@ async def check_a_retry_without_delay_comes_at_once(factory: BackendFactory) -> 
     backend = await factory.make()
     await backend.enqueue(numbered(1))
 
-    await backend.settle(
-        Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)])
-    )
+    await backend.settle(Settlement(await pull_one(factory, backend), retries=[Retry(organ="Billing", delay=0.0)]))
 
     expect_equal((await pull_one(factory, backend)).attempt, 2, "the attempt")

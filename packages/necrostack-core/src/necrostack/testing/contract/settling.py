@@ -61,9 +61,7 @@ async def check_a_delivery_is_settled_once(factory: BackendFactory) -> None:
     answers.append(await backend.ack(delivery))
 
     expect_equal(answers, [True, False, False, False], "the answers")
-    expect_equal(
-        sorted(numbers(await pull_all(factory, backend, 2))), [1, 2], "the retry and what was emitted"
-    )
+    expect_equal(sorted(numbers(await pull_all(factory, backend, 2))), [1, 2], "the retry and what was emitted")
     await expect_empty(backend, "after one settlement of three was accepted")
     expect_equal(len(await dead_letters(backend)), 1, "dead letters")
 
@@ -144,9 +142,7 @@ async def check_settlements_of_one_call_are_all_refused_together(factory: Backen
         await expect_error(backend.settle(*torn), EventError)
 
     await expect_empty(backend, "after refused settlements")
-    expect_equal(
-        list(await backend.settle(Settlement(first), Settlement(second))), [True, True], "afterwards"
-    )
+    expect_equal(list(await backend.settle(Settlement(first), Settlement(second))), [True, True], "afterwards")
 
 
 @check()

@@ -1,0 +1,162 @@
+"""Looking into the in-memory backend, and repairing what it keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
+from necrostack.clock import Clock, sleep
+from necrostack.delivery import DeadLetter, Delivery
+from necrostack.errors import ConfigurationError, EventError, check_count
+from necrostack.event import Event, admit
+from necrostack.store import Store, within
+
+
+class InMemoryAdmin(Admin):
+    """Looks into an `InMemoryBackend` and repairs it. See `Admin`."""
+
+    def __init__(self, store: Store, clock: Clock, max_event_size: int, open_and_awake: Callable[[], None]) -> None:
+        """Make the admin of a backend.
+
+        Args:
+            store: What the backend holds.
+            clock: Its clock.
+            max_event_size: How many bytes of JSON a payload may have.
+            open_and_awake: Makes sure that the backend is open, and wakes whoever waits for events.
+        """
+        self._store = store
+        self._clock = clock
+        self._max_event_size = max_event_size
+        self._open_and_awake = open_and_awake
+
+    async def stats(self) -> BackendStats:
+        """See `Admin.stats`."""
+        store = self._store
+        pulled_at = next((store.pulled_at(delivery) for delivery in store.pending.values()), None)
+        return BackendStats(
+            queued=len(store.queue),
+            pending=len(store.pending),
+            scheduled=len(store.scheduled),
+            dead=len(store.dead),
+            consumers=len(await self.consumers()),
+            oldest_pending=None if pulled_at is None else self._clock.monotonic() - pulled_at,
+            history=len(store.history or ()),
+        )
+
+    async def dead_letters(
+        self,
+        event_type: str | None = None,
+        organ: str | None = None,
+        error: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        redriven: bool = False,
+    ) -> AsyncIterator[DeadLetter]:
+        """See `Admin.dead_letters`."""
+        for letter in list((self._store.redriven if redriven else self._store.dead).values()):
+            if (
+                (event_type is None or (letter.event is not None and letter.event.event_type == event_type))
+                and (organ is None or letter.organ == organ)
+                and (error is None or letter.error_type == error or error in letter.error)
+                and within(letter.dead_at, since, until)
+            ):
+                yield letter
+
+    async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
+        """See `Admin.redrive`."""
+        self._open_and_awake()
+        if payload is not None and len(ids) != 1:
+            msg = f"a new payload is for one dead letter, not for {len(ids)}; redrive them one by one"
+            raise ConfigurationError(msg)
+        letters = [self._store.dead[name] for name in dict.fromkeys(ids) if name in self._store.dead]
+        deliveries = [
+            (letter, _redriven(letter, letter.event, payload, self._max_event_size))
+            for letter in letters
+            if letter.event is not None
+        ]
+        for letter, delivery in deliveries:
+            del self._store.dead[letter.id]
+            self._store.redriven[letter.id] = replace(letter, redriven_at=self._clock.now())
+            self._store.put(delivery)
+        self._open_and_awake()
+        return len(deliveries)
+
+    async def discard(self, *ids: str) -> int:
+        """See `Admin.discard`."""
+        return sum(self._store.dead.pop(name, None) is not None for name in dict.fromkeys(ids))
+
+    async def history(
+        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+    ) -> AsyncIterator[Event]:
+        """See `Admin.history`."""
+        for event in self._store.kept(since, until, event_type):
+            yield event
+
+    async def replay(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        organs: Sequence[str] | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See `Admin.replay`."""
+        self._open_and_awake()
+        if rate is not None and not 0 < rate < math.inf:
+            msg = f"rate={rate!r} must be a number of events a second, over 0"
+            raise ConfigurationError(msg)
+        # What is emitted while the replay goes on is not part of it.
+        events = list(self._store.kept(since, until, event_type))
+        if dry_run:
+            return len(events)
+        for number, event in enumerate(events):
+            if rate is not None and number > 0:
+                await sleep(self._clock, 1 / rate)
+            self._open_and_awake()
+            self._store.put(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
+        self._open_and_awake()
+        return len(events)
+
+    async def pending(self) -> AsyncIterator[PendingDelivery]:
+        """See `Admin.pending`."""
+        now = self._clock.monotonic()
+        for delivery in list(self._store.pending.values()):
+            yield PendingDelivery(
+                event=delivery.event,
+                attempt=delivery.attempt,
+                organs=delivery.organs,
+                consumer="memory",
+                idle=now - self._store.pulled_at(delivery),
+            )
+
+    async def consumers(self) -> Sequence[Consumer]:
+        """See `Admin.consumers`. The process is the only one."""
+        if not self._store.was_pulled:
+            return ()
+        return (Consumer(name="memory", pending=len(self._store.pending), idle=0.0),)
+
+    async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
+        """See `Admin.trim`."""
+        check_count("max_length", max_length, least=0, or_none=True)
+        return self._store.trim(max_length, before)
+
+
+def _redriven(letter: DeadLetter, event: Event, payload: Mapping[str, Any] | None, max_size: int) -> Delivery:
+    """Make the delivery of a dead letter that goes again, its payload edited if there is a new one."""
+    if payload is None:
+        again = event.model_copy(update={"hops": 0})
+    else:
+        try:
+            fields = event.model_dump(mode="json") | {"payload": dict(payload), "hops": 0}
+            again, _ = admit(Event.model_validate(fields), max_size)
+        except EventError:
+            raise
+        except ValueError as error:
+            msg = f"the new payload of dead letter {letter.id} is none: {error}"
+            raise EventError(msg) from error
+    return Delivery(again, 1, "redrive", None if letter.organ is None else (letter.organ,))

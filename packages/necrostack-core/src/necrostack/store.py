@@ -1,0 +1,248 @@
+"""What the in-memory backend holds and how it changes: plain data, and nothing that waits."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import cast
+
+from necrostack.clock import Clock
+from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
+from necrostack.errors import EventError
+from necrostack.event import Event, as_declared, declarations
+from necrostack.log import event_facts, logger
+
+REPEAT_WINDOW = 120.0
+"""Seconds in which the identical `enqueue` call is taken for a repetition. NATS JetStream has the same window."""
+
+MAX_CALLS = 10_000
+"""How many `enqueue` calls are remembered; the oldest are forgotten first. Without a bound, a producer that makes
+100 000 a second would have twelve million remembered. A call that is repeated because it failed is among the newest."""
+
+
+# One for each handing-over, in all stores of the process: a receipt that is not pending here was never given out here.
+_receipts = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event in the history, with the time at which it was kept."""
+
+    at: datetime
+    event: Event
+
+
+class Store:
+    """Queue, schedule, pending deliveries, dead letters and history of one backend.
+
+    Attributes:
+        queue: What can be pulled, oldest first. A bare event is a live one; anything else comes as the delivery that it
+            will be.
+        scheduled: What is due later, as a heap of (due, number, what waits).
+        pending: What was pulled and is not settled, by receipt, oldest first.
+        dead: The dead letters that wait, by id, oldest first.
+        redriven: Those that went again.
+        history: The newest events; None when none are kept.
+        was_pulled: Whether anybody has pulled.
+    """
+
+    def __init__(self, clock: Clock, max_size: int | None, history: int) -> None:
+        self.queue: deque[Event | Delivery] = deque()
+        self.scheduled: list[tuple[float, int, Event | Delivery]] = []
+        self.pending: dict[object, Delivery] = {}
+        self.dead: dict[str, DeadLetter] = {}
+        self.redriven: dict[str, DeadLetter] = {}
+        self.history: deque[Kept] | None = deque(maxlen=history) if history else None
+        self.was_pulled = False
+        self._clock = clock
+        self._max_size = max_size
+        self._numbers = itertools.count(1)
+        # When pending deliveries were pulled: the first receipt of each pull, and its time.
+        self._pulls: deque[tuple[int, float]] = deque()
+        # The calls to `enqueue` that were kept, oldest first: by the first event's id and what else makes a call
+        # identical, until when such a one is taken for a repetition. And how many of them begin with each event.
+        self._calls: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._firsts: dict[int, int] = {}
+        self._declarations = declarations()
+
+    # --- what comes in -----------------------------------------------------------------------------------
+
+    def room(self) -> float:
+        """Say how many more events may wait."""
+        return math.inf if self._max_size is None else self._max_size - len(self.queue) - len(self.scheduled)
+
+    def may_be_repeated(self, first: int) -> bool:
+        """Say whether a call whose first event has this id was made within the window."""
+        now = self._clock.monotonic()
+        while self._calls and next(iter(self._calls.values())) <= now:
+            self._forget_oldest_call()
+        return first in self._firsts
+
+    def is_repeated(self, first: int, content: int) -> bool:
+        """Say whether the identical call was made within the window, as it was when `may_be_repeated` looked."""
+        return (first, content) in self._calls
+
+    def mark(self, first: int, content: int) -> None:
+        """Remember a call that was kept, and is no repetition."""
+        if len(self._calls) >= MAX_CALLS:
+            self._forget_oldest_call()
+        self._calls[first, content] = self._clock.monotonic() + REPEAT_WINDOW
+        self._firsts[first] = self._firsts.get(first, 0) + 1
+
+    def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
+        """Keep new events."""
+        if self.history is not None:
+            now = self._clock.now()
+            self.history.extend(Kept(now, event) for event in events)
+        if delay > 0:
+            for event in events:
+                self._schedule(event, delay)
+        else:
+            self.queue.extend(events)
+
+    def put(self, delivery: Delivery) -> None:
+        """Let an event go again that was kept before, as the class that is declared now."""
+        if (fit := self._fitting(delivery)) is not None:
+            self.queue.append(fit)
+
+    # --- what goes out -----------------------------------------------------------------------------------
+
+    def next_due(self) -> float:
+        """Return the time at which something scheduled is due; infinity when nothing is."""
+        return self.scheduled[0][0] if self.scheduled else math.inf
+
+    def take(self, limit: int) -> list[Delivery]:
+        """Hand over at most `limit` deliveries, oldest first."""
+        self.was_pulled = True
+        now = self._clock.monotonic()
+        while self.scheduled and self.scheduled[0][0] <= now:
+            self.queue.append(heapq.heappop(self.scheduled)[2])
+        if self._declarations != declarations():
+            self._redeclare()
+        self._forget_old_pulls()
+        queue, pending = self.queue, self.pending
+        taken: list[Delivery] = []
+        while queue and len(taken) < limit:
+            waiting = queue.popleft()
+            receipt = next(_receipts)
+            if not taken:
+                self._pulls.append((receipt, now))
+            if isinstance(waiting, Delivery):
+                delivery = replace(waiting, receipt=receipt)
+            else:
+                delivery = Delivery(waiting, 1, "live", None, receipt)
+            pending[receipt] = delivery
+            taken.append(delivery)
+        return taken
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries back to where they were: before what is queued now."""
+        for released in reversed(deliveries):
+            if (delivery := self.pending.pop(released.receipt, None)) is not None:
+                self.queue.appendleft(delivery)
+
+    def settle(self, settlements: Sequence[Settlement], emissions: Sequence[Sequence[Event]]) -> list[bool]:
+        """End deliveries, with what they emitted given as it is to be kept; say which were pending here."""
+        accepted: list[bool] = []
+        for ended, emitted in zip(settlements, emissions, strict=True):
+            delivery = self.pending.pop(ended.delivery.receipt, None)
+            accepted.append(delivery is not None)
+            if delivery is None:
+                continue
+            if emitted:
+                self.keep(emitted)
+            if ended.retries or ended.dead:
+                self._keep_failures(delivery, ended)
+        return accepted
+
+    def pulled_at(self, delivery: Delivery) -> float:
+        """Say when a pending delivery was pulled."""
+        return next(at for receipt, at in reversed(self._pulls) if receipt <= cast("int", delivery.receipt))
+
+    def clear(self) -> None:
+        """Forget what is queued, scheduled and pending."""
+        self.queue.clear()
+        self.scheduled.clear()
+        self.pending.clear()
+
+    # --- history -----------------------------------------------------------------------------------------
+
+    def kept(self, since: datetime | None, until: datetime | None, event_type: str | None) -> Iterator[Event]:
+        """Go through the history, oldest first, as it is now."""
+        for kept in list(self.history or ()):
+            if within(kept.at, since, until) and event_type in (None, kept.event.event_type):
+                yield kept.event
+
+    def trim(self, max_length: int | None, before: datetime | None) -> int:
+        """Forget history; return how much."""
+        history = self.history or deque()
+        length = len(history)
+        while history and (
+            (max_length is not None and len(history) > max_length) or (before is not None and history[0].at < before)
+        ):
+            history.popleft()
+        return length - len(history)
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _forget_oldest_call(self) -> None:
+        (first, _), _ = self._calls.popitem(last=False)
+        if left := self._firsts.pop(first) - 1:
+            self._firsts[first] = left
+
+    def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
+        heapq.heappush(self.scheduled, (self._clock.monotonic() + delay, next(self._numbers), waiting))
+
+    def _keep_failures(self, delivery: Delivery, ended: Settlement) -> None:
+        for retry in ended.retries:
+            again = Delivery(delivery.event, delivery.attempt + 1, "retry", (retry.organ,), None, tuple(retry.attempts))
+            self._schedule(again, retry.delay)
+        for failure in ended.dead:
+            self._bury(delivery.event, failure)
+
+    def _bury(self, event: Event, failure: Failure) -> None:
+        letter = DeadLetter(
+            id=str(next(self._numbers)),
+            event=event,
+            organ=failure.organ,
+            reason=failure.reason,
+            error_type=failure.error_type,
+            error=failure.error,
+            traceback=failure.traceback,
+            attempts=tuple(failure.attempts),
+            dead_at=self._clock.now(),
+        )
+        self.dead[letter.id] = letter
+
+    def _redeclare(self) -> None:
+        """A class was declared since: what waits for it becomes one of its events, or a dead letter."""
+        self._declarations = declarations()
+        self.queue = deque(fit for waiting in self.queue if (fit := self._fitting(waiting)) is not None)
+        scheduled = [(due, number, self._fitting(waiting)) for due, number, waiting in self.scheduled]
+        self.scheduled = [(due, number, fit) for due, number, fit in scheduled if fit is not None]
+
+    def _fitting(self, waiting: Event | Delivery) -> Event | Delivery | None:
+        event = waiting.event if isinstance(waiting, Delivery) else waiting
+        try:
+            declared = as_declared(event)
+        except EventError as error:
+            plain = Event.model_validate_json(event.to_json())
+            self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=str(error)))
+            logger.error("dead_lettered", extra=event_facts(event) | {"reason": "undecodable", "error": str(error)})
+            return None
+        return replace(waiting, event=declared) if isinstance(waiting, Delivery) else declared
+
+    def _forget_old_pulls(self) -> None:
+        oldest = next(iter(self.pending), None)
+        while self._pulls and (oldest is None or (len(self._pulls) > 1 and self._pulls[1][0] <= cast("int", oldest))):
+            self._pulls.popleft()
+
+
+def within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
+    """Say whether a moment lies in a range that includes its start and not its end."""
+    return (since is None or moment >= since) and (until is None or moment < until)
