@@ -77,11 +77,11 @@ class InMemoryBackend(Backend):
         first = events[0].id.int
         if not self._store.may_be_repeated(first):
             self._check_room(len(events))
-        content, admitted = len(events), []
+        content, admitted = hash((len(events), delay)), []
         for event in events:
             kept, data = admit(event, self.max_event_size)
             admitted.append(kept)
-            content = hash((content, kept.id.int, kept.event_type, data))
+            content = hash((content, kept.id.int, kept.event_type, data, *kept.headers.items()))
         if self._store.is_repeated(first, content):
             return
         self._check_room(len(events))

@@ -13,7 +13,7 @@ from typing import cast
 
 from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
-from necrostack.errors import EventError
+from necrostack.errors import EventError, explain
 from necrostack.event import Event, as_declared, declarations
 from necrostack.log import event_facts, logger
 
@@ -232,8 +232,8 @@ class Store:
             declared = as_declared(event)
         except EventError as error:
             plain = Event.model_validate_json(event.to_json())
-            self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=str(error)))
-            logger.error("dead_lettered", extra=event_facts(event) | {"reason": "undecodable", "error": str(error)})
+            self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=explain(error)))
+            logger.error("dead_lettered", extra=event_facts(event) | {"reason": "undecodable", "error": explain(error)})
             return None
         return replace(waiting, event=declared) if isinstance(waiting, Delivery) else declared
 
