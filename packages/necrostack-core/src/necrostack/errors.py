@@ -153,7 +153,10 @@ def explain(error: BaseException) -> str:
         except Exception as broken:  # noqa: BLE001 -- an error's text is foreign code
             return f"its text cannot be had: {type(broken).__name__}"
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [": ".join(filter(None, [_path(problem["loc"]), problem["msg"]])) for problem in problems[:3]]
+    told = [
+        ": ".join(filter(None, [_path(problem["loc"]), problem["msg"].removeprefix("Value error, ")]))
+        for problem in problems[:3]
+    ]
     rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return "; ".join(told) + rest
 
