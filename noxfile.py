@@ -70,9 +70,7 @@ def tests(session: nox.Session) -> None:
     """Run everything that must pass: mypy and unit tests of each package, integration tests, coverage."""
 
 
-@nox.session(
-    venv_backend="none", default=False, requires=[s for p in PYTHONS for s in typed(p) + measured(p)]
-)
+@nox.session(venv_backend="none", default=False, requires=[s for p in PYTHONS for s in typed(p) + measured(p)])
 def matrix(session: nox.Session) -> None:
     """Run the tests on every supported Python found here; the others are skipped."""
 
@@ -222,14 +220,10 @@ def check_versions(session: nox.Session, expected: str | None = None) -> None:
     """Each version, and each pin on a sibling, is the same; each LICENSE is the root's."""
     expected = expected or versions()["necrostack-core"]
     found = versions()
-    problems = [
-        f"packages/{name}: version {its}, not {expected}" for name, its in found.items() if its != expected
-    ]
+    problems = [f"packages/{name}: version {its}, not {expected}" for name, its in found.items() if its != expected]
     for name in found:
         pins = PIN.findall((PACKAGES / name / "pyproject.toml").read_text(encoding="utf-8"))
-        problems += [
-            f"packages/{name}: pins {other}=={its}, not {expected}" for other, its in pins if its != expected
-        ]
+        problems += [f"packages/{name}: pins {other}=={its}, not {expected}" for other, its in pins if its != expected]
         if (PACKAGES / name / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
             problems.append(f"packages/{name}/LICENSE differs from the root's")
     if problems:
@@ -240,13 +234,9 @@ def check_versions(session: nox.Session, expected: str | None = None) -> None:
 def check_changelog(session: nox.Session, released: str) -> None:
     """What is released has its chapter, and no change waits outside it."""
     if f"\n## {released} (" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
-        session.error(
-            f"CHANGELOG.md has no '## {released} (date)': run `towncrier build --version {released}`"
-        )
+        session.error(f"CHANGELOG.md has no '## {released} (date)': run `towncrier build --version {released}`")
     if waiting := sorted(path.name for path in (ROOT / "changelog.d").glob("*.*.md")):
-        session.error(
-            f"changelog.d still holds {', '.join(waiting)}: run `towncrier build --version {released}`"
-        )
+        session.error(f"changelog.d still holds {', '.join(waiting)}: run `towncrier build --version {released}`")
 
 
 @nox.session(venv_backend="none", default=False)

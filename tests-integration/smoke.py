@@ -39,18 +39,14 @@ class Memory(Organ[Heard]):
 
 
 def main(requirement: str, version: str) -> None:
-    assert Path(necrostack.__file__).is_relative_to(sys.prefix), (
-        f"not the installed one: {necrostack.__file__}"
-    )
+    assert Path(necrostack.__file__).is_relative_to(sys.prefix), f"not the installed one: {necrostack.__file__}"
     assert necrostack.__version__ == version
     installed = {dist.name for dist in importlib.metadata.distributions()}
     for name in {"necrostack-core", requirement.partition("[")[0]}:
         assert importlib.metadata.version(name) == version, name
     if "necrostack" in installed:
         meta = importlib.metadata.files("necrostack") or []
-        assert {path.parts[0] for path in meta} == {f"necrostack-{version}.dist-info"}, (
-            "the meta-package has code"
-        )
+        assert {path.parts[0] for path in meta} == {f"necrostack-{version}.dist-info"}, "the meta-package has code"
     assert ("rich" in installed) == ("[cli]" in requirement)
     assert importlib.util.find_spec("redis") is None
 

@@ -156,9 +156,7 @@ def test_the_census_knows_every_kind_in_the_feed(deliveries: list[dict[str, Any]
     assert Counter(KINDS) == Counter({delivery["event_type"] for delivery in deliveries})
 
 
-def test_the_same_package_is_rebuilt_into_the_same_feed(
-    deliveries: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_the_same_package_is_rebuilt_into_the_same_feed(deliveries: list[dict[str, Any]], tmp_path: Path) -> None:
     from examples.github_webhooks.rebuild import PACKAGE, write_feed
 
     # An id is the uuid5 of the place in the package, so the package can be put together again from the feed.
@@ -167,9 +165,7 @@ def test_the_same_package_is_rebuilt_into_the_same_feed(
     package = [
         {
             "name": name,
-            "examples": [
-                payloads[str(uuid5(NAMESPACE_URL, f"npm:{PACKAGE}/{name}/{index}"))] for index in range(size)
-            ],
+            "examples": [payloads[str(uuid5(NAMESPACE_URL, f"npm:{PACKAGE}/{name}/{index}"))] for index in range(size)],
         }
         for name, size in sorted(sizes.items())
     ]
@@ -295,9 +291,7 @@ def test_the_organs_hang_together_as_the_readme_draws_them() -> None:
     from examples.github_webhooks.app import spine
     from examples.github_webhooks.kinds import KINDS
 
-    drawn = re.findall(
-        r"^    (\w+) -- (\w+) --> (\w+)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE
-    )
+    drawn = re.findall(r"^    (\w+) -- (\w+) --> (\w+)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE)
 
     topology = spine().topology
     assert {edge for edge in drawn if edge[0] != "feed"} == set(topology.edges)

@@ -96,8 +96,7 @@ def test_what_a_validator_of_the_users_own_says_is_told() -> None:
         Event(event_type="X", payload={"when": b""})
 
     assert explain(caught.value) == (
-        "payload: payload['when'] is a value of type bytes, which JSON does not have; "
-        "send text, such as base64"
+        "payload: payload['when'] is a value of type bytes, which JSON does not have; send text, such as base64"
     )
 
 

@@ -75,9 +75,7 @@ async def test_what_programs_and_organs_emit_is_recorded_in_order_and_typed() ->
     async with SpineFixture([Billing(), Archive()]) as fixture:
         await fixture.run(order("1"), order("2"))
 
-    assert [event.event_type for event in fixture.events] == ["recorder.order_placed"] * 2 + [
-        "recorder.invoiced"
-    ] * 2
+    assert [event.event_type for event in fixture.events] == ["recorder.order_placed"] * 2 + ["recorder.invoiced"] * 2
     assert [event.payload.order_id for event in fixture.emitted(Invoiced)] == ["1", "2"]
     assert fixture.emitted("recorder.invoiced") == fixture.emitted(Invoiced)
 
