@@ -239,8 +239,9 @@ async def test_a_windowed_feed_that_nobody_handles_stops_on_request(tmp_path: Pa
 
 async def test_the_same_lines_again_are_events_again(tmp_path: Path) -> None:
     path = tmp_path / "feed"
-    lines = [Event(event_type="CLI_NUMBER", payload={"n": n}).to_json() for n in range(512)]
-    path.write_bytes(b"\n".join(lines * 3))
+    # So long that 256 of them, one batch, fill the 64 KiB that are read at a time: the batches are the same again.
+    lines = [b"%-255b\n" % Event(event_type="CLI_NUMBER", payload={"n": n}).to_json() for n in range(512)]
+    path.write_bytes(b"".join(lines * 3))
     backend = InMemoryBackend()
 
     feed = feed_of(path, backend)
