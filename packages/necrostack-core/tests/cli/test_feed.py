@@ -289,3 +289,17 @@ async def test_what_is_kept_is_told_with_its_line(tmp_path: Path) -> None:
     await feed_of(path, InMemoryBackend(), on_kept=note).run()
 
     assert told == [(1, 5), (3, 6)]
+
+
+async def test_progress_is_what_is_kept_and_not_what_was_only_read(tmp_path: Path) -> None:
+    path = tmp_path / "feed"
+    path.write_bytes(b"".join(b"%-99b\n" % number_line(n) for n in range(1000)))
+    backend = InMemoryBackend()
+    shares: list[float | None] = []
+
+    feed = feed_of(path, backend, on_kept=lambda _: shares.append(feed.progress))
+    assert feed.progress is None
+    await feed.run()
+
+    # 655 lines are read at a time, with the beginning of one more, and 256 enqueued.
+    assert shares == [pytest.approx(share, abs=0.001) for share in (0.256, 0.512, 0.655, 0.911, 1.0)]

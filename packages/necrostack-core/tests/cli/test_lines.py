@@ -116,20 +116,18 @@ def test_a_source_knows_how_much_of_it_was_read(tmp_path: Path) -> None:
     path = tmp_path / "feed"
     path.write_bytes(b"x" * 100_000)
     source = Source(str(path))
-    chunks = source.chunks()
 
-    shares = [source.progress, *(source.progress for _ in chunks)]
+    positions = [source.position, *(source.position for _ in source.chunks())]
 
-    assert shares == [0.0, 0.65536, 1.0]
+    assert positions == [0, 65_536, 100_000]
+    assert source.size == 100_000
 
 
-def test_an_empty_file_has_no_bytes_and_no_progress(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_bytes(tmp_path: Path) -> None:
     path = tmp_path / "feed"
     path.touch()
 
-    source = Source(str(path))
-
-    assert (read(source), source.progress) == (b"", None)
+    assert read(Source(str(path))) == b""
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

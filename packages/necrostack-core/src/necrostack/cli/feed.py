@@ -220,6 +220,8 @@ class Feed:
         self._on_skipped = on_skipped
         self._max_size = backend.max_event_size + ENVELOPE
         self._batch_limit = BATCH
+        # The lines that were read last, and where in the source they begin and end.
+        self._in_hand: tuple[Sequence[Line], int, int] | None = None
         self._window = _Window(backend) if is_windowed else None
         self._calls = _RecentCalls()
         self._patience = Patience(max_outage, SYSTEM_CLOCK)
@@ -228,6 +230,15 @@ class Feed:
     def stop(self) -> None:
         """Read no more. What is being enqueued is finished."""
         self._stopped.set()
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the source is done, from 0 to 1; None when nobody knows. What was only read is not done."""
+        if self.source.size is None or self._in_hand is None:
+            return None
+        lines, before, after = self._in_hand
+        done = min(max(self.next_line - lines[0].number, 0) / len(lines), 1.0)
+        return min((before + done * (after - before)) / self.source.size, 1.0)
 
     @property
     def how_to_go_on(self) -> str:
@@ -241,9 +252,11 @@ class Feed:
         reader = BackgroundReader(batches(self.source, LineSplitter(self._max_size, keep_long=self._skips)))
         try:
             while not self._stopped.is_set():
+                before = self.source.position
                 lines = await self._unless_stopped(reader.next())
                 if lines is None:
                     break
+                self._in_hand = (lines, before, self.source.position)
                 await self._take(lines)
             self.is_at_end = not self._stopped.is_set()
         except FeedBroken as broken:

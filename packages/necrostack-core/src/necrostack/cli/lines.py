@@ -126,11 +126,6 @@ class Source:
                 raise IsADirectoryError(msg)
             self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
 
-    @property
-    def progress(self) -> float | None:
-        """How much of it was read, from 0 to 1; None when nobody knows."""
-        return min(1.0, self.position / self.size) if self.size else None
-
     def chunks(self) -> Iterator[bytes]:
         """Go through the bytes.
 

@@ -242,4 +242,4 @@ class _Running:
                 parts.append(f"{watch.dead} dead letters")
             if feed is not None:
                 parts.insert(0, f"{feed.kept} lines kept")
-            self._terminal.status(" \u00b7 ".join(parts), None if feed is None else feed.source.progress)
+            self._terminal.status(" \u00b7 ".join(parts), None if feed is None else feed.progress)
