@@ -196,7 +196,7 @@ def test_the_data_keeps_every_round() -> None:
         ("import", {("limit", "import"), ("necrostack", "import")}),
         (
             "memory",
-            {(system, f"{n} queued") for system in ("limit", "necrostack") for n in (100, 1_000, 3_000)},
+            {(system, f"{n} queued") for system in ("limit", "necrostack") for n in (1_000, 10_000, 30_000)},
         ),
     ],
 )

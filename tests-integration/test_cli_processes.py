@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -119,13 +120,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "app.py").write_text(APP)
     started: list[subprocess.Popen[str]] = []
 
-    def run(*argv: str, stdin: int | IO[bytes] | None = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    def run(
+        *argv: str, stdin: int | IO[bytes] | None = subprocess.DEVNULL, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "necrostack", *argv],
             cwd=tmp_path,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         started.append(process)
@@ -267,6 +270,36 @@ def test_a_handler_that_ends_the_process_does_not_hide_what_is_left(start: Start
     assert process.returncode == 9
     assert "Traceback" not in err
     assert "--from-line 4 goes on with the first line that was not finished" in told(err)[0]
+
+
+# --- a terminal -----------------------------------------------------------------------------------------
+
+
+def test_on_a_terminal_it_shows_how_far_it_is_and_clears_that_away(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen, terminal = os.openpty()
+    process = start("run", "app:printer", "--feed", "-", stdin=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    assert process.stdin is not None
+    process.stdin.write(number(1) + number(2))
+    process.stdin.flush()
+
+    with os.fdopen(screen, "rb", buffering=0) as shown:
+        seen = shown.read(4096)
+        while b"2 lines kept, 4 handled" not in seen:
+            seen += shown.read(4096)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 0
+        with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with EIO
+            while more := shown.read(4096):
+                seen += more
+
+    # What comes after the status line begins on a clean line.
+    *_, status, told_at_last = seen.rpartition(b"necrostack: stopped by SIGTERM")[0].rpartition(b"/s")
+    assert status == b"/s"
+    assert told_at_last.startswith(b"\r\x1b[K")
 
 
 # --- pipes ----------------------------------------------------------------------------------------------

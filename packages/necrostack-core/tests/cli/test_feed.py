@@ -99,7 +99,7 @@ def test_a_feed_that_stops_at_bad_lines_is_complete_when_each_is_mended_and_pass
     ("data", "reason"),
     [
         (b"nope", "expected ident at column 2"),
-        (b'{"event_type": "caf\xe9"}', "this is not UTF-8: byte 0xe9 at column 20"),
+        (b'{"event_type": "na\xefve"}', "this is not UTF-8: byte 0xef at column 19"),
         (b"[1]", "this is not an event: "),
         (b'{"payload": {}}', "this is not an event: event_type: Field required"),
         (b'{"event_type": "X", "payload": {"n": NaN}}', "is nan, which JSON does not have"),
@@ -297,7 +297,7 @@ async def test_progress_is_what_is_kept_and_not_what_was_only_read(tmp_path: Pat
     backend = InMemoryBackend()
     shares: list[float | None] = []
 
-    feed = feed_of(path, backend, on_kept=lambda _: shares.append(feed.progress))
+    feed: Feed = feed_of(path, backend, on_kept=lambda _: shares.append(feed.progress))
     assert feed.progress is None
     await feed.run()
 

@@ -239,7 +239,7 @@ class _Running:
             rate = watch.settled_deliveries / (time.monotonic() - started)
             parts = [f"{watch.settled_deliveries} handled", f"{rate:.0f}/s"]
             if watch.dead:
-                parts.append(f"{watch.dead} dead letters")
+                parts.append(counted(watch.dead, "dead letter"))
             if feed is not None:
-                parts.insert(0, f"{feed.kept} lines kept")
-            self._terminal.status(" \u00b7 ".join(parts), None if feed is None else feed.progress)
+                parts.insert(0, f"{counted(feed.kept, 'line')} kept")
+            self._terminal.status(", ".join(parts), None if feed is None else feed.progress)
