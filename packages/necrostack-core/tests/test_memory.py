@@ -216,6 +216,18 @@ async def test_an_identical_call_is_a_repetition_only_within_the_window(
     assert await pulled(backend) == [0]
 
 
+async def test_a_call_with_another_delay_or_other_headers_is_another_call(backend: InMemoryBackend) -> None:
+    event = numbered(0)
+    await backend.enqueue(event)
+
+    await backend.enqueue(event, delay=60.0)
+    await backend.enqueue(event.model_copy(update={"headers": {"a": "1", "b": "2"}}))
+    await backend.enqueue(event.model_copy(update={"headers": {"b": "2", "a": "1"}}))
+
+    stats = await backend.admin.stats()
+    assert (stats.queued, stats.scheduled) == (2, 1)
+
+
 async def test_each_content_of_the_same_ids_has_a_window_of_its_own(
     backend: InMemoryBackend, clock: VirtualClock
 ) -> None:
@@ -274,6 +286,20 @@ async def test_calls_that_begin_with_the_same_event_count_one_by_one(backend: In
     await backend.enqueue(event)
 
     assert await pulled(backend) == [0]
+
+
+async def test_of_very_many_redriven_letters_the_newest_stay_readable(
+    backend: InMemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("necrostack.store.MAX_REDRIVEN", 2)
+    await backend.enqueue(*[numbered(number) for number in range(3)])
+    await backend.settle(*[Settlement(each, dead=[Failure(reason="no")]) for each in await backend.pull(limit=3)])
+    ids = [letter.id async for letter in backend.admin.dead_letters()]
+
+    assert await backend.admin.redrive(*ids) == 3
+
+    assert [letter.id async for letter in backend.admin.dead_letters(redriven=True)] == ids[1:]
+    assert await backend.admin.discard(*ids) == 2
 
 
 async def test_what_handlers_emit_is_no_repetition(backend: InMemoryBackend) -> None:

@@ -228,7 +228,7 @@ class Admin(ABC):
 
     @abstractmethod
     async def discard(self, *ids: str) -> int:
-        """Forget dead letters. Returns how many there were to forget."""
+        """Forget dead letters, redriven ones too. Returns how many there were to forget."""
 
     @abstractmethod
     def history(

@@ -81,7 +81,7 @@ class InMemoryBackend(Backend):
         for event in events:
             kept, data = admit(event, self.max_event_size)
             admitted.append(kept)
-            content = hash((content, kept.id.int, kept.event_type, data, *kept.headers.items()))
+            content = hash((content, kept.id.int, kept.event_type, data, *sorted(kept.headers.items())))
         if self._store.is_repeated(first, content):
             return
         self._check_room(len(events))

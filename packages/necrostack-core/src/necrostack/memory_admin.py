@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -79,15 +78,14 @@ class InMemoryAdmin(Admin):
             if letter.event is not None
         ]
         for letter, delivery in deliveries:
-            del self._store.dead[letter.id]
-            self._store.redriven[letter.id] = replace(letter, redriven_at=self._clock.now())
-            self._store.put(delivery)
+            self._store.redrive(letter, delivery)
         self._open_and_awake()
         return len(deliveries)
 
     async def discard(self, *ids: str) -> int:
         """See `Admin.discard`."""
-        return sum(self._store.dead.pop(name, None) is not None for name in dict.fromkeys(ids))
+        letters = (self._store.dead, self._store.redriven)
+        return sum(kept.pop(name, None) is not None for name in dict.fromkeys(ids) for kept in letters)
 
     async def history(
         self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None

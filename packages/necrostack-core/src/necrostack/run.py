@@ -81,7 +81,7 @@ class Run:
         self._last_pull = 0.0
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
-        self._logs_each = logger.isEnabledFor(logging.DEBUG)
+        self._logs_each = False
         self._is_stopping = False
         self._stopped = asyncio.Event()
         self._error: BaseException | None = None
@@ -105,6 +105,7 @@ class Run:
             MaxStepsExceeded: `max_steps` deliveries were handled and another one waited.
             BackendError: The backend failed for good.
         """
+        self._logs_each = logger.isEnabledFor(logging.DEBUG)
         workers = [asyncio.create_task(self._work(number)) for number in range(self._settings.concurrency)]
         try:
             await self._stopped.wait()

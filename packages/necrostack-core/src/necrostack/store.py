@@ -28,6 +28,9 @@ MAX_CALLS = 10_000
 # One for each handing-over, in all stores of the process: a receipt that is not pending here was never given out here.
 _receipts = itertools.count(1)
 
+MAX_REDRIVEN = 10_000
+"""How many dead letters stay readable after they were redriven; the oldest are forgotten first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -104,6 +107,14 @@ class Store:
                 self._schedule(event, delay)
         else:
             self.queue.extend(events)
+
+    def redrive(self, letter: DeadLetter, delivery: Delivery) -> None:
+        """Let a dead letter go again, and keep it readable."""
+        del self.dead[letter.id]
+        self.redriven[letter.id] = replace(letter, redriven_at=self._clock.now())
+        if len(self.redriven) > MAX_REDRIVEN:
+            del self.redriven[next(iter(self.redriven))]
+        self.put(delivery)
 
     def put(self, delivery: Delivery) -> None:
         """Let an event go again that was kept before, as the class that is declared now."""
