@@ -154,6 +154,18 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
+def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for the end; what was not read of stdout, and all of stderr.
+
+    Not `communicate()`: it does not see what a `readline()` before it has read ahead.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(TIMEOUT)
+    return out, err
+
+
 def told(err: str) -> list[str]:
     """The lines on stderr that are no log."""
     return [line for line in err.splitlines() if not line.startswith("{")]
@@ -175,13 +187,13 @@ def test_a_feed_that_is_interrupted_and_gone_on_with_is_handled_once(start: Star
     interrupted = start("run", "app:printer", "--feed", "numbers.ndjson", "--until-idle", "--json")
     assert first_line(interrupted) == "0"
     interrupted.send_signal(signal.SIGINT)
-    out, err = interrupted.communicate(timeout=TIMEOUT)
+    out, err = rest_of(interrupted)
     *printed, report = out.splitlines()
     (note,) = told(err)
     found = re.fullmatch(r"necrostack: stopped by SIGINT: (\d+) lines are kept, --from-line (\d+) goes on", note)
     assert found is not None, note
     rest = start("run", "app:printer", "--feed", "numbers.ndjson", "--until-idle", "--from-line", found[2])
-    rest_out, _ = rest.communicate(timeout=TIMEOUT)
+    rest_out, _ = rest_of(rest)
     numbers = ["0", *printed, *[line for line in rest_out.splitlines() if line.isdecimal()]]
 
     assert (interrupted.returncode, rest.returncode) == (130, 0)
@@ -201,7 +213,7 @@ def test_a_feed_from_stdin_is_stopped_while_it_waits_for_more(start: Start) -> N
     process.send_signal(signal.SIGTERM)
     # stdin stays open until the process has ended.
     assert process.wait(TIMEOUT) == 0
-    _, err = process.communicate(timeout=TIMEOUT)
+    _, err = rest_of(process)
 
     assert told(err) == ["necrostack: stopped by SIGTERM: 3 lines are kept, --from-line 4 goes on"]
 
@@ -211,7 +223,7 @@ def test_sigterm_is_a_graceful_end(start: Start) -> None:
     assert first_line(process) == "started"
 
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=TIMEOUT)
+    out, err = rest_of(process)
 
     assert process.returncode == 0
     assert out.startswith("shut down\norgan ")
@@ -223,7 +235,7 @@ def test_ctrl_c_drains_and_ends_as_interrupted(start: Start) -> None:
     assert first_line(process) == "started"
 
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=TIMEOUT)
+    out, _ = rest_of(process)
 
     assert process.returncode == 130
     assert out.startswith("shut down\n")
@@ -237,7 +249,7 @@ def test_a_second_signal_ends_what_does_not_end_by_itself(start: Start, tmp_path
 
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=TIMEOUT)
+    _, err = rest_of(process)
 
     assert process.returncode == 130
     assert "Traceback" not in err
@@ -250,7 +262,7 @@ def test_what_the_drain_has_no_time_for_is_told_with_the_line_to_begin_again(sta
     assert first_line(process) == "begun"
 
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=TIMEOUT)
+    _, err = rest_of(process)
 
     assert process.returncode == 0
     (note,) = told(err)
@@ -348,7 +360,7 @@ def test_memory_stays_bounded_while_an_endless_stdin_is_fed(start: Start) -> Non
         writer.stdout.close()
         _, early, late = (int(first_line(process)) for _ in range(3))
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=TIMEOUT)
+        _, err = rest_of(process)
         writer.kill()
 
     # 35,000 lines of 2 kB came in between: 70 MB, if they were kept.
