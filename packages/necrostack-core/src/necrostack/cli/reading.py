@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -41,6 +43,9 @@ class BackgroundReader(Generic[T]):
         self._questions.put(None)
 
     def _work(self) -> None:
+        if sys.platform != "win32":
+            # A signal that the system gives to this thread does not wake the main one, where Python answers it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         while (answer := self._questions.get()) is not None:
             try:
                 item = next(self._items, None)

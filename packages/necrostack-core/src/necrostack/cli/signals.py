@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import threading
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class Signals:
         self._cancel = cancel
         self._loop = asyncio.get_running_loop()
         self._before: dict[signal.Signals, Any] = {}
-        self._has_answered = True
+        self._numbers = itertools.count(1)
+        self._answered = 0
 
     def __enter__(self) -> Self:
         # In the main thread only, says Python. Not by loop.add_signal_handler: what that calls waits for the
@@ -45,18 +47,19 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _came(self, number: int, _: FrameType | None) -> None:
-        if not self._has_answered:
+    def _came(self, signum: int, _: FrameType | None) -> None:
+        # Taken in one step: another signal may come between any two others, also in here.
+        number = next(self._numbers)
+        if number > self._answered + 1:
             # The loop has not had its turn since the last one: a handler that does not await holds it.
             raise KeyboardInterrupt
-        self._has_answered = False
-        if self.first is None:
-            self.first = signal.Signals(number)
+        if number == 1:
+            self.first = signal.Signals(signum)
             self._loop.call_soon_threadsafe(self._answer, self._drain)
         else:
             self.is_second = True
             self._loop.call_soon_threadsafe(self._answer, self._cancel)
 
     def _answer(self, action: Callable[[], object]) -> None:
-        self._has_answered = True
+        self._answered += 1
         action()
