@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from necrostack.event import Event
+from necrostack.errors import EventError
+from necrostack.event import Event, admit
 
 Origin = Literal["live", "retry", "redrive", "replay", "recovered"]
 """Why an event is delivered: it is new; an Organ failed; a dead letter or history goes again; its consumer died."""
@@ -163,3 +164,45 @@ class DeadLetter:
     attempts: tuple[Attempt, ...] = ()
     dead_at: datetime
     redriven_at: datetime | None = None
+
+    def matches(
+        self,
+        event_type: str | None = None,
+        organ: str | None = None,
+        error: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> bool:
+        """Say whether this is one of those that `Admin.dead_letters` is asked for."""
+        return (
+            (event_type is None or (self.event is not None and self.event.event_type == event_type))
+            and (organ is None or self.organ == organ)
+            and (error is None or self.error_type == error or error in self.error)
+            and (since is None or self.dead_at >= since)
+            and (until is None or self.dead_at < until)
+        )
+
+
+def redriven_event(letter: DeadLetter, payload: Mapping[str, Any] | None, max_size: int) -> Event:
+    """Return the event of a dead letter as it goes again: 0 hops, and its payload edited if there is a new one.
+
+    Args:
+        letter: One with an event.
+        payload: What its payload is to be instead; None to leave it.
+        max_size: How many bytes of JSON payload and headers may have.
+
+    Raises:
+        EventError: The new payload is not what the event type says.
+    """
+    event = letter.event
+    assert event is not None, "only letters with an event are redriven"
+    if payload is None:
+        return event.model_copy(update={"hops": 0})
+    try:
+        fields = event.model_dump(mode="json") | {"payload": dict(payload), "hops": 0}
+        return admit(Event.model_validate(fields), max_size)[0]
+    except EventError:
+        raise
+    except ValueError as error:
+        msg = f"the new payload of dead letter {letter.id} is none: {error}"
+        raise EventError(msg) from error

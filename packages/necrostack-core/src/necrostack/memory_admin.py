@@ -9,10 +9,10 @@ from typing import Any
 
 from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
 from necrostack.clock import Clock, sleep
-from necrostack.delivery import DeadLetter, Delivery
-from necrostack.errors import ConfigurationError, EventError, check_count
-from necrostack.event import Event, admit
-from necrostack.store import Store, within
+from necrostack.delivery import DeadLetter, Delivery, redriven_event
+from necrostack.errors import ConfigurationError, check_count
+from necrostack.event import Event
+from necrostack.store import Store
 
 
 class InMemoryAdmin(Admin):
@@ -57,12 +57,7 @@ class InMemoryAdmin(Admin):
     ) -> AsyncIterator[DeadLetter]:
         """See `Admin.dead_letters`."""
         for letter in list((self._store.redriven if redriven else self._store.dead).values()):
-            if (
-                (event_type is None or (letter.event is not None and letter.event.event_type == event_type))
-                and (organ is None or letter.organ == organ)
-                and (error is None or letter.error_type == error or error in letter.error)
-                and within(letter.dead_at, since, until)
-            ):
+            if letter.matches(event_type, organ, error, since, until):
                 yield letter
 
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
@@ -73,7 +68,7 @@ class InMemoryAdmin(Admin):
             raise ConfigurationError(msg)
         letters = [self._store.dead[name] for name in dict.fromkeys(ids) if name in self._store.dead]
         deliveries = [
-            (letter, _redriven(letter, letter.event, payload, self._max_event_size))
+            (letter, _redriven(letter, payload, self._max_event_size))
             for letter in letters
             if letter.event is not None
         ]
@@ -144,17 +139,7 @@ class InMemoryAdmin(Admin):
         return self._store.trim(max_length, before)
 
 
-def _redriven(letter: DeadLetter, event: Event, payload: Mapping[str, Any] | None, max_size: int) -> Delivery:
+def _redriven(letter: DeadLetter, payload: Mapping[str, Any] | None, max_size: int) -> Delivery:
     """Make the delivery of a dead letter that goes again, its payload edited if there is a new one."""
-    if payload is None:
-        again = event.model_copy(update={"hops": 0})
-    else:
-        try:
-            fields = event.model_dump(mode="json") | {"payload": dict(payload), "hops": 0}
-            again, _ = admit(Event.model_validate(fields), max_size)
-        except EventError:
-            raise
-        except ValueError as error:
-            msg = f"the new payload of dead letter {letter.id} is none: {error}"
-            raise EventError(msg) from error
-    return Delivery(again, 1, "redrive", None if letter.organ is None else (letter.organ,))
+    organs = None if letter.organ is None else (letter.organ,)
+    return Delivery(redriven_event(letter, payload, max_size), 1, "redrive", organs)

@@ -186,7 +186,7 @@ class Store:
     def kept(self, since: datetime | None, until: datetime | None, event_type: str | None) -> Iterator[Event]:
         """Go through the history, oldest first, as it is now."""
         for kept in list(self.history or ()):
-            if within(kept.at, since, until) and event_type in (None, kept.event.event_type):
+            if _within(kept.at, since, until) and event_type in (None, kept.event.event_type):
                 yield kept.event
 
     def trim(self, max_length: int | None, before: datetime | None) -> int:
@@ -254,6 +254,6 @@ class Store:
             self._pulls.popleft()
 
 
-def within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
+def _within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
     """Say whether a moment lies in a range that includes its start and not its end."""
     return (since is None or moment >= since) and (until is None or moment < until)
