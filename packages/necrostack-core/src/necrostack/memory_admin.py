@@ -68,9 +68,7 @@ class InMemoryAdmin(Admin):
             raise ConfigurationError(msg)
         letters = [self._store.dead[name] for name in dict.fromkeys(ids) if name in self._store.dead]
         deliveries = [
-            (letter, _redriven(letter, payload, self._max_event_size))
-            for letter in letters
-            if letter.event is not None
+            (letter, _redriven(letter, payload, self._max_event_size)) for letter in letters if letter.event is not None
         ]
         for letter, delivery in deliveries:
             self._store.redrive(letter, delivery)
