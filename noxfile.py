@@ -29,12 +29,14 @@ ROOT = Path(__file__).parent.resolve()
 PACKAGES = ROOT / "packages"
 DIST = ROOT / "dist"
 # The distributions with code, dependencies first: which of ours each one needs.
-LIBRARIES: dict[str, list[str]] = {"necrostack-core": []}
+LIBRARIES: dict[str, list[str]] = {"necrostack-core": [], "necrostack-redis": ["necrostack-core"]}
 # What users install, and the third-party packages that it may bring.
 INSTALLED: dict[str, list[str]] = {
     "necrostack-core": ["pydantic"],
+    "necrostack-redis": ["pydantic", "redis[hiredis]"],
     "necrostack": ["pydantic"],
     "necrostack[cli]": ["pydantic", "rich"],
+    "necrostack[redis]": ["pydantic", "redis[hiredis]"],
 }
 ALL = [*LIBRARIES, "necrostack"]
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -114,7 +116,7 @@ def unit(session: nox.Session, package: str) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def integration(session: nox.Session) -> None:
-    """Run all packages together: the examples, the code in the docs, the command line."""
+    """Run all packages together, on a real Redis: the examples, the code in the docs, the command line."""
     session.install(*group("test"), *editable(*ALL))
     run_pytest(session, "integration", "tests-integration")
 

@@ -48,7 +48,12 @@ def main(requirement: str, version: str) -> None:
         meta = importlib.metadata.files("necrostack") or []
         assert {path.parts[0] for path in meta} == {f"necrostack-{version}.dist-info"}, "the meta-package has code"
     assert ("rich" in installed) == ("[cli]" in requirement)
-    assert importlib.util.find_spec("redis") is None
+    has_redis = "redis" in requirement
+    assert (importlib.util.find_spec("redis") is not None) == has_redis
+    if has_redis:
+        assert importlib.metadata.version("necrostack-redis") == version
+        backend = necrostack.open_backend("redis://127.0.0.1:1/0?app=smoke")
+        assert type(backend).__module__.partition(".")[0] == "necrostack_redis"
 
     memory = Memory()
     spine = Spine(organs=[Ear(), memory], backend=InMemoryBackend())

@@ -1,0 +1,252 @@
+"""Looking at what Redis keeps, and repairing it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
+from necrostack.delivery import DeadLetter, redriven_event
+from necrostack.errors import ConfigurationError, check_count
+from necrostack.event import Event, payload_json
+from necrostack_redis.config import RedisSettings
+from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.link import Link
+from necrostack_redis.scripts import CONSUMERS, DISCARD, PENDING, REDRIVE, STATS
+from necrostack_redis.trimming import trim
+from necrostack_redis.wire import (
+    Undecodable,
+    delivery_record,
+    event_part,
+    event_record,
+    milliseconds,
+    moment,
+    read_delivery,
+    read_kept_event,
+    read_letter,
+)
+
+_PAGE = 100
+"""How many entries one look brings."""
+
+_Entry = Sequence[bytes]
+
+
+class RedisAdmin(Admin):
+    """Looks into the app and group of a `RedisBackend` and repairs it. See `Admin`."""
+
+    def __init__(self, link: Callable[[], Link], keys: Keys, settings: RedisSettings) -> None:
+        self._link = link
+        self._keys = keys
+        self._settings = settings
+
+    async def stats(self) -> BackendStats:
+        """See `Admin.stats`. Of a long queue on a server before Redis 7, `queued` says 1000."""
+        keys = self._keys
+        names = (keys.events, keys.inbox, keys.schedule, keys.retries, keys.dead, keys.redriven, keys.leases)
+        args = (keys.group, self._settings.start, RELEASED)
+        queued, pending, scheduled, dead, consumers, oldest, history = await self._link().run(STATS, names, args)
+        return BackendStats(
+            queued=queued,
+            pending=pending,
+            scheduled=scheduled,
+            dead=dead,
+            consumers=consumers,
+            oldest_pending=None if oldest < 0 else oldest / 1000,
+            history=history,
+        )
+
+    async def dead_letters(
+        self,
+        event_type: str | None = None,
+        organ: str | None = None,
+        error: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        redriven: bool = False,
+    ) -> AsyncIterator[DeadLetter]:
+        """See `Admin.dead_letters`."""
+        # An id is made just after the time that its letter holds: a second more finds all that may match.
+        first = "-" if since is None else _first_of(milliseconds(since) - 1000)
+        last = "+" if until is None else _last_of(milliseconds(until) + 1000)
+        async for page in self._pages(self._keys.dead, first, last):
+            for letter in await self._letters(page):
+                is_redriven = letter.redriven_at is not None
+                if is_redriven == redriven and letter.matches(event_type, organ, error, since, until):
+                    yield letter
+
+    async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
+        """See `Admin.redrive`."""
+        link = self._link()
+        if payload is not None and len(ids) != 1:
+            msg = f"a new payload is for one dead letter, not for {len(ids)}; redrive them one by one"
+            raise ConfigurationError(msg)
+        args: list[Any] = []
+        for letter in await self._letters_of(ids):
+            if letter.event is None or letter.redriven_at is not None:
+                continue
+            event = redriven_event(letter, payload, self._settings.max_event_size)
+            organs = None if letter.organ is None else [letter.organ]
+            record = delivery_record(event_record(event, payload_json(event)), 1, "redrive", organs)
+            args += [letter.id, len(record), *record]
+        if not args:
+            return 0
+        keys = self._keys
+        return int(await link.run(REDRIVE, (keys.dead, keys.redriven, keys.inbox), args))
+
+    async def discard(self, *ids: str) -> int:
+        """See `Admin.discard`."""
+        known = [name for name in dict.fromkeys(ids) if _is_entry_id(name)]
+        if not known:
+            return 0
+        return int(await self._link().run(DISCARD, (self._keys.dead, self._keys.redriven), known))
+
+    async def history(
+        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+    ) -> AsyncIterator[Event]:
+        """See `Admin.history`. Times are those of the server, in whole milliseconds."""
+        async for event, _ in self._kept(*_range(since, until), event_type):
+            yield event
+
+    async def replay(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        organs: Sequence[str] | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See `Admin.replay`. It goes to this group alone."""
+        if rate is not None and not 0 < rate < math.inf:
+            msg = f"rate={rate!r} must be a number of events a second, over 0"
+            raise ConfigurationError(msg)
+        first, last = _range(since, until)
+        # What is emitted while the replay goes on is not part of it.
+        newest = await self._link().call("XREVRANGE", self._keys.events, last, first, "COUNT", 1)
+        if not newest:
+            return 0
+        count = 0
+        waiting: list[_Entry] = []
+        async for _, entry in self._kept(first, newest[0][0].decode(), event_type):
+            count += 1
+            if dry_run:
+                continue
+            if rate is not None and count > 1:
+                await asyncio.sleep(1 / rate)
+            waiting.append(entry)
+            if rate is not None or len(waiting) >= _PAGE:
+                await self._put_again(waiting, organs)
+                waiting = []
+        await self._put_again(waiting, organs)
+        return count
+
+    async def pending(self) -> AsyncIterator[PendingDelivery]:
+        """See `Admin.pending`."""
+        keys, after, found = self._keys, [b"-", b"-"], []
+        while any(after):
+            args = (keys.group, RELEASED, *after, _PAGE)
+            page, *after = await self._link().run(PENDING, (keys.events, keys.inbox), args)
+            found += page
+        for consumer, idle, entry in sorted(found, key=lambda pending: -pending[1]):
+            try:
+                delivery = read_delivery(entry, sys.maxsize, recovered=False, receipt=None)
+            except Undecodable:
+                continue  # on its way to become a dead letter
+            yield PendingDelivery(
+                event=delivery.event,
+                attempt=delivery.attempt,
+                organs=delivery.organs,
+                consumer=consumer.decode(),
+                idle=idle / 1000,
+            )
+
+    async def consumers(self) -> Sequence[Consumer]:
+        """See `Admin.consumers`."""
+        keys = self._keys
+        args = (keys.group, int(self._settings.lease * 1000))
+        found = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases), args)
+        return [Consumer(name=name.decode(), pending=pending, idle=idle / 1000) for name, pending, idle in found]
+
+    async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
+        """See `Admin.trim`. What some group has not settled stays."""
+        check_count("max_length", max_length, least=0, or_none=True)
+        forgotten, has_more = 0, True
+        while has_more:
+            age = None if before is None else milliseconds(before)
+            count, has_more = await trim(self._link(), self._keys, max_length, age)
+            forgotten += count
+        return forgotten
+
+    # --- entries -----------------------------------------------------------------------------------------
+
+    async def _pages(self, stream: str, first: str, last: str) -> AsyncIterator[Sequence[tuple[bytes, _Entry]]]:
+        """Go through a stream from one id to another: the ids and fields of its entries, a page at a time."""
+        while True:
+            page = await self._link().call("XRANGE", stream, first, last, "COUNT", _PAGE)
+            if page:
+                yield [(entry_id, _flat(fields)) for entry_id, fields in page]
+            if len(page) < _PAGE:
+                return
+            first = f"({page[-1][0].decode()}"
+
+    async def _kept(self, first: str, last: str, event_type: str | None) -> AsyncIterator[tuple[Event, _Entry]]:
+        """Go through the events that are kept."""
+        async for page in self._pages(self._keys.events, first, last):
+            for _, entry in page:
+                event = read_kept_event(entry)
+                if event is not None and event_type in (None, event.event_type):
+                    yield event, entry
+
+    async def _put_again(self, entries: Sequence[_Entry], organs: Sequence[str] | None) -> None:
+        if not entries:
+            return
+        records = [delivery_record(event_part(entry), 1, "replay", organs) for entry in entries]
+        await self._link().send([("XADD", self._keys.inbox, "*", *record) for record in records])
+
+    # --- dead letters ------------------------------------------------------------------------------------
+
+    async def _letters(self, entries: Sequence[tuple[bytes, _Entry]]) -> list[DeadLetter]:
+        """Read dead letters, each with the time at which it went again."""
+        if not entries:
+            return []
+        times = await self._link().call("ZMSCORE", self._keys.redriven, *(entry_id for entry_id, _ in entries))
+        return [
+            read_letter(entry_id, entry, None if time is None else moment(int(time)))
+            for (entry_id, entry), time in zip(entries, times, strict=True)
+        ]
+
+    async def _letters_of(self, ids: Sequence[str]) -> list[DeadLetter]:
+        known = [name for name in dict.fromkeys(ids) if _is_entry_id(name)]
+        if not known:
+            return []
+        found = await self._link().send([("XRANGE", self._keys.dead, name, name) for name in known])
+        return await self._letters([(entry_id, _flat(fields)) for entries in found for entry_id, fields in entries])
+
+
+def _flat(fields: Mapping[bytes, bytes]) -> _Entry:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _is_entry_id(name: str) -> bool:
+    first, separator, second = name.partition("-")
+    return bool(separator) and all(part.isdecimal() and part.isascii() and len(part) <= 20 for part in (first, second))
+
+
+def _range(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    """The ids between which there is what was kept since one time and until before another."""
+    first = "-" if since is None else _first_of(milliseconds(since))
+    return first, "+" if until is None else _last_of(milliseconds(until) - 1)
+
+
+def _first_of(millisecond: int) -> str:
+    return f"{max(millisecond, 0)}-0"
+
+
+def _last_of(millisecond: int) -> str:
+    # An id without its second part stands for the last one of its millisecond where a range ends.
+    return str(millisecond) if millisecond >= 0 else "0-0"

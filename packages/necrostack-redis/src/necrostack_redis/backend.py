@@ -1,0 +1,300 @@
+"""The Redis Streams backend: durable events, shared by the workers of each group."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from necrostack.backend import Backend
+from necrostack.delivery import Delivery, Failure, Settlement
+from necrostack.errors import BackendClosed, BackendError, BackendFull, check_count, check_seconds
+from necrostack.event import Event, admit, payload_json
+from necrostack.log import logger
+from necrostack_redis.admin import RedisAdmin
+from necrostack_redis.config import RedisOptions, read_url
+from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.lease import Lease
+from necrostack_redis.link import Link, blocking_client
+from necrostack_redis.reader import Misfit, Reader, Receipt
+from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE, SETTLE
+from necrostack_redis.trimming import Trimmer
+from necrostack_redis.wire import Record, call_digest, delivery_record, event_record, letter_record
+
+_MAX_ARGUMENTS = 20_000
+"""How many strings one call to settle has, unless a single settlement has more: it holds up the server."""
+
+_LEAVE_AT_ONCE = 1000
+"""How many entries a worker hands back in one script call when it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What is bound to one event loop of one process."""
+
+    loop: asyncio.AbstractEventLoop
+    link: Link
+    reader: Reader
+    trimmer: Trimmer
+
+
+class RedisBackend(Backend):
+    """Keeps events in Redis Streams: durable, for many workers in many processes.
+
+    Each group gets every event, and the workers of a group share them. Connections are opened when they are needed.
+
+    >>> backend = RedisBackend("redis://localhost:6379/0", app="shop", lease=30.0)
+    >>> backend.settings.group
+    'default'
+
+    Attributes:
+        settings: How it is set up.
+    """
+
+    def __init__(self, url: str, **options: Unpack[RedisOptions]) -> None:
+        """Make one. Nothing is connected yet.
+
+        Args:
+            url: Where the server is, and settings in its query: `redis://user:password@host:port/db?lease=30`,
+                `rediss://…` for TLS, `redis+unix:///path/to/socket`.
+            **options: Settings: see `RedisSettings`.
+
+        Raises:
+            ConfigurationError: A setting is unknown, out of its range, or given in two places with different values.
+        """
+        self._address, self.settings = read_url(url, options)
+        self.max_event_size = self.settings.max_event_size
+        self.batch_size = self.settings.batch_size
+        self._keys = Keys(self.settings.app, self.settings.group)
+        self._closing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._has_joined = False
+        self._admin = RedisAdmin(lambda: self._open().link, self._keys, self.settings)
+        self._session: _Session | None = None
+        self._become_a_worker()
+
+    def __repr__(self) -> str:
+        return f"<RedisBackend {self._address} app={self.settings.app} group={self.settings.group}>"
+
+    @property
+    def admin(self) -> RedisAdmin:
+        """See `Backend.admin`."""
+        return self._admin
+
+    async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
+        """See `Backend.enqueue`."""
+        link = self._open().link
+        check_seconds("delay", delay)
+        if not events:
+            return
+        admitted = [admit(event, self.max_event_size) for event in events]
+        keys, settings = self._keys, self.settings
+        mark = keys.call(call_digest(admitted, delay))
+        args: list[Any] = [
+            keys.group,
+            int(settings.repeat_window * 1000),
+            math.ceil(delay * 1000),
+            settings.max_size or "",
+            settings.start,
+            len(admitted),
+        ]
+        for event, payload in admitted:
+            args += _counted(event_record(event, payload))
+        names = (keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries)
+        full = await link.run(ENQUEUE, names, args)
+        if full:
+            room, bound = full
+            msg = f"max_size is {bound} and there is room for {room}, not for {len(events)}; none was kept"
+            raise BackendFull(msg)
+
+    async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        """See `Backend.pull`."""
+        session = self._open()
+        check_count("limit", limit, least=1)
+        self._lease.start()
+        deadline = time.monotonic() + timeout
+        while True:
+            await session.trimmer.trim_if_due()
+            taken = await session.reader.take(limit)
+            self._check_open()  # what was taken is handed back as the backend closes
+            left = deadline - time.monotonic()
+            if taken or left <= 0:
+                return taken
+            await session.reader.wait(left)
+            self._check_open()
+
+    async def settle(self, *settlements: Settlement) -> Sequence[bool]:
+        """See `Backend.settle`. After a call whose answer was lost, False may mean that this very call was done."""
+        session = self._open()
+        # All that can be wrong is found here, before the first settlement is done.
+        steps = [self._step(ended) for ended in settlements]
+        accepted = [False] * len(steps)
+        ours = [number for number, ended in enumerate(settlements) if self._holds(ended.delivery)]
+        for numbers in _chunks(ours, steps):
+            answers = await self._settle_steps([steps[number] for number in numbers])
+            receipts = {settlements[number].delivery.receipt for number in numbers}
+            self._held -= receipts
+            for number, answer in zip(numbers, answers, strict=True):
+                accepted[number] = answer
+            if any(receipt.is_alone for receipt in receipts if isinstance(receipt, Receipt)):
+                session.reader.wake()
+        return accepted
+
+    async def release(self, *deliveries: Delivery) -> None:
+        """See `Backend.release`."""
+        reader = self._open().reader
+        await reader.release([delivery.receipt for delivery in deliveries if self._holds(delivery)])  # type: ignore[misc]
+
+    async def aclose(self) -> None:
+        """See `Backend.aclose`. What is pending here is handed back; what is queued stays."""
+        self._closed = True
+        if self._closing is None or self._closing.get_loop() is not asyncio.get_running_loop():
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def join(self, topology: str) -> Collection[str]:
+        """See `Backend.join`."""
+        self._open()
+        self._lease.start()
+        others = await self._join(topology)
+        return {other for other in others if other != topology}
+
+    async def leave(self, topology: str) -> None:
+        """See `Backend.leave`."""
+        with suppress(BackendError):
+            await self._open().link.call("HDEL", self._keys.topologies, self._consumer)
+
+    # --- a worker ----------------------------------------------------------------------------------------
+
+    def _become_a_worker(self) -> None:
+        """Take a name that nobody had before, and hold nothing."""
+        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+        self._pid = os.getpid()
+        self._consumer = f"{host}-{self._pid}-{uuid.uuid4().hex[:8]}"
+        self._held: set[Receipt] = set()
+        address, settings = self._address, self.settings
+        self._lease = Lease(lambda: blocking_client(address, settings), self._keys, settings, self._consumer)
+
+    def _open(self) -> _Session:
+        """Return what belongs to the running event loop of this process."""
+        self._check_open()
+        if self._pid != os.getpid():  # forked: the parent goes on under its name
+            self._session = None
+            self._become_a_worker()
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.loop is not loop:
+            link = Link(self._address, self.settings)
+            reader = Reader(link, self._keys, self.settings, self._consumer, self._held, self._join, self._bury)
+            self._session = _Session(loop, link, reader, Trimmer(link, self._keys, self.settings))
+        return self._session
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "this RedisBackend was closed; make a new one"
+            raise BackendClosed(msg)
+
+    def _holds(self, delivery: Delivery) -> bool:
+        return isinstance(delivery.receipt, Receipt) and delivery.receipt in self._held
+
+    async def _join(self, topology: str = "") -> Sequence[str]:
+        """Make the group where it does not exist, and this worker known in it; return what the others run."""
+        keys, settings = self._keys, self.settings
+        # A group that was there and is gone was lost with its data: then nothing of what is new may be passed over.
+        start = "$" if settings.start == "latest" and not self._has_joined else "0"
+        args = (keys.group, self._consumer, int(settings.lease * 1000), start, topology)
+        names = (keys.events, keys.inbox, keys.leases, keys.topologies)
+        made, others = await self._open().link.run(JOIN, names, args)
+        if made and self._has_joined:
+            logger.error("group_recreated", extra={"group": keys.group, "app": keys.app})
+        self._has_joined = True
+        return [other.decode() for other in others]
+
+    async def _close(self) -> None:
+        self._lease.stop()
+        session, self._session = self._session, None
+        if session is None or self._pid != os.getpid():
+            return
+        is_other_loop = session.loop is not asyncio.get_running_loop()
+        link = Link(self._address, self.settings) if is_other_loop else session.link
+        try:
+            if not is_other_loop:
+                await session.reader.aclose()
+            await self._lease.ended()
+            await self._leave(link)
+        except BackendError as error:
+            # Others take over what it holds when its lease has ended.
+            logger.warning("not_released", extra={"consumer": self._consumer, "error": str(error)})
+        finally:
+            await link.aclose()
+
+    async def _leave(self, link: Link) -> None:
+        keys = self._keys
+        names = (keys.events, keys.inbox, keys.bell, keys.leases, keys.topologies)
+        while not await link.run(LEAVE, names, (keys.group, self._consumer, RELEASED, _LEAVE_AT_ONCE)):
+            pass
+
+    # --- settling ----------------------------------------------------------------------------------------
+
+    def _step(self, ended: Settlement) -> Sequence[Any]:
+        """Write a settlement as settle.lua reads it."""
+        receipt = ended.delivery.receipt
+        if not isinstance(receipt, Receipt):
+            return ()
+        args: list[Any] = [receipt.stream, receipt.entry_id, len(ended.emitted), len(ended.retries), len(ended.dead)]
+        for emitted in ended.emitted:
+            args += _counted(event_record(*admit(emitted, self.max_event_size)))
+        if ended.retries or ended.dead:
+            record = event_record(ended.delivery.event, payload_json(ended.delivery.event))
+            attempt = ended.delivery.attempt + 1
+            for retry in ended.retries:
+                args.append(math.ceil(retry.delay * 1000))
+                args += _counted(delivery_record(record, attempt, "retry", [retry.organ], retry.attempts))
+            for failure in ended.dead:
+                args += _counted(letter_record(record, failure))
+        return args
+
+    async def _settle_steps(self, steps: Sequence[Sequence[Any]]) -> Sequence[bool]:
+        keys = self._keys
+        names = (keys.events, keys.inbox, keys.retries, keys.dead, keys.bell, keys.sequence)
+        args = [keys.group, len(steps), *(part for step in steps for part in step)]
+        answers = await self._open().link.run(SETTLE, names, args)
+        if -1 in answers:
+            # What was to be settled was lost with the group. What it led to would be all there is: it goes, too.
+            await self._join()
+        return [answer == 1 for answer in answers]
+
+    async def _bury(self, misfits: Sequence[Misfit]) -> None:
+        """See `Reader`."""
+        steps = []
+        for receipt, fields, error in misfits:
+            failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
+            steps.append([receipt.stream, receipt.entry_id, 0, 0, 1, *_counted(letter_record(fields, failure))])
+        await self._settle_steps(steps)
+        self._held -= {receipt for receipt, _, _ in misfits}
+
+
+def _counted(record: Record) -> Iterator[Any]:
+    yield len(record)
+    yield from record
+
+
+def _chunks(numbers: Sequence[int], steps: Sequence[Sequence[Any]]) -> Iterator[list[int]]:
+    """Share steps out to calls that are not too large."""
+    chunk: list[int] = []
+    size = 0
+    for number in numbers:
+        if chunk and size + len(steps[number]) > _MAX_ARGUMENTS:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(number)
+        size += len(steps[number])
+    if chunk:
+        yield chunk

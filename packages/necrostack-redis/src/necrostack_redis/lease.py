@@ -1,0 +1,102 @@
+"""The lease of a worker: as long as it is renewed, nobody takes over what the worker holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+from redis import exceptions
+
+from necrostack.log import logger
+from necrostack_redis.config import RedisSettings
+from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.link import BlockingClient
+from necrostack_redis.scripts import LEASE
+
+
+class Lease:
+    """Renews a worker's lease from a thread and on a connection of its own, also while a handler blocks the event loop.
+
+    The event loop must be seen alive every `max_stall` seconds, or else the lease ends: what holds the worker up
+    may never let go. The thread ends with `stop`, and by itself soon after the event loop was closed.
+    """
+
+    def __init__(
+        self, connect: Callable[[], BlockingClient], keys: Keys, settings: RedisSettings, consumer: str
+    ) -> None:
+        self._connect = connect
+        self._keys = (keys.events, keys.inbox, keys.leases)
+        self._args = (keys.group, consumer, int(settings.lease * 1000), RELEASED)
+        self._interval = settings.lease / 3
+        self._max_stall = settings.max_stall
+        self._consumer = consumer
+        self._stopped = threading.Event()
+        self._seen = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Renew the lease from now on, for as long as the running event loop turns. May be called again."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._tick()
+        if self._thread is None and not self._stopped.is_set():
+            # A daemon: a program that ends without closing its backend must not wait for it.
+            name = f"lease-{self._consumer}"
+            self._thread = threading.Thread(target=self._renew_until_stopped, name=name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Renew it no more. The thread ends when its call is answered, or given up."""
+        self._stopped.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the thread has ended, after `stop`."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _tick(self) -> None:
+        """The event loop turns."""
+        self._seen = time.monotonic()
+        if self._loop is not None and not self._stopped.is_set():
+            self._timer = self._loop.call_later(min(self._interval, self._max_stall / 3), self._tick)
+
+    # --- in the thread -----------------------------------------------------------------------------------
+
+    def _renew_until_stopped(self) -> None:
+        client = self._connect()
+        wait, is_stalled = self._interval, False
+        try:
+            while not self._stopped.wait(wait):
+                wait = self._interval
+                if self._loop is None or self._loop.is_closed():
+                    continue
+                stall = time.monotonic() - self._seen
+                if stall > self._max_stall:
+                    if not is_stalled:
+                        logger.error("lease_given_up", extra={"consumer": self._consumer, "stall": round(stall, 1)})
+                    is_stalled = True
+                    continue
+                is_stalled = False
+                try:
+                    self._renew(client)
+                except (exceptions.RedisError, OSError) as error:
+                    # Whoever runs the worker logs the outage; here it only matters to be back in time.
+                    logger.debug("lease_not_renewed", extra={"consumer": self._consumer, "error": str(error)})
+                    wait = self._interval / 4
+        finally:
+            client.close()
+
+    def _renew(self, client: BlockingClient) -> None:
+        try:
+            late = client.execute_command("EVALSHA", LEASE.sha, len(self._keys), *self._keys, *self._args)
+        except exceptions.NoScriptError:
+            late = client.execute_command("EVAL", LEASE.text, len(self._keys), *self._keys, *self._args)
+        if late:
+            logger.warning("lease_lapsed", extra={"consumer": self._consumer, "seconds": late / 1000})

@@ -1,0 +1,215 @@
+"""The connections to the server, and what their errors mean."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import redis
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from necrostack.errors import BackendError, BackendFull, BackendUnavailable
+from necrostack_redis.config import Address, RedisSettings
+from necrostack_redis.scripts import Script
+
+WAIT = 1.0
+"""Seconds that one blocking read waits at the most: well under the time after which a silent server is given up."""
+
+# The first words of replies that say: not now. https://redis.io/docs/latest/develop/reference/protocol-spec/
+_TRANSIENT = frozenset(
+    (
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOREPLICAS",
+        "BUSY",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "UNBLOCKED",
+        "NOMASTERLINK",
+    )
+)
+
+# What redis-py makes of a reply, where it does not leave the first word in its text.
+_TRANSIENT_ERRORS = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
+    exceptions.ClusterDownError,
+    OSError,
+)
+_REFUSALS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthenticationWrongNumberOfArgsError,
+    exceptions.NoPermissionError,
+)
+_ERRORS = (exceptions.RedisError, OSError)
+
+
+class Client(Protocol):
+    """What is used of `redis.asyncio.Redis`, which leaves parts of it untyped."""
+
+    connection_pool: Any
+
+    async def execute_command(self, *args: Any) -> Any: ...
+
+    def pipeline(self, transaction: bool) -> Any: ...
+
+    async def aclose(self) -> None: ...
+
+
+class BlockingClient(Protocol):
+    """What is used of `redis.Redis`."""
+
+    def execute_command(self, *args: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class NoGroup(Exception):
+    """The group does not exist: not yet, or not any more."""
+
+
+class Link:
+    """Talks to one server for one worker, from one event loop: a pool for calls, and a connection to wait on."""
+
+    def __init__(self, address: Address, settings: RedisSettings) -> None:
+        self._address = address
+        self._settings = settings
+        self._calls = self._client(settings.call_timeout)
+        # A read that waits would hold up calls, and may rightly be silent for longer than they may.
+        self._waits = self._client(settings.call_timeout + WAIT)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script. It is sent again only where the server says that it did not run.
+
+        Raises:
+            NoGroup: The group does not exist.
+            BackendError: See `meaning`.
+        """
+        try:
+            try:
+                return await self._calls.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+            except exceptions.NoScriptError:
+                return await self._calls.execute_command("EVAL", script.text, len(keys), *keys, *args)
+        except _ERRORS as error:
+            raise await self._told(error) from error
+
+    async def call(self, *command: Any) -> Any:
+        """Send one command.
+
+        Raises:
+            BackendError: See `meaning`.
+        """
+        try:
+            return await self._calls.execute_command(*command)
+        except _ERRORS as error:
+            raise await self._told(error) from error
+
+    async def send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send several commands, one after the other, without waiting in between.
+
+        Raises:
+            BackendError: See `meaning`. Some of them may have been done.
+        """
+        try:
+            async with self._calls.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                replies: list[Any] = await pipeline.execute()
+                return replies
+        except _ERRORS as error:
+            raise await self._told(error) from error
+
+    async def wait(self, streams: Sequence[str], ids: Sequence[bytes], seconds: float) -> None:
+        """Wait until one of the streams holds something after its id, or the time is up. This takes nothing.
+
+        Raises:
+            BackendError: See `meaning`.
+        """
+        milliseconds = max(int(min(seconds, WAIT) * 1000), 1)
+        try:
+            await self._waits.execute_command("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", *streams, *ids)
+        except _ERRORS as error:
+            raise await self._told(error) from error
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for client in (self._calls, self._waits):
+            with suppress(*_ERRORS):
+                await client.aclose()
+
+    def _client(self, timeout: float) -> Client:
+        retry = AsyncRetry(NoBackoff(), 0)
+        return redis.asyncio.Redis(**arguments(self._address, self._settings, timeout), retry=retry)
+
+    async def _told(self, error: Exception) -> Exception:
+        told = meaning(error, self._address)
+        if isinstance(told, BackendUnavailable):
+            # The others may lead to the same server, that is no master any more.
+            for client in (self._calls, self._waits):
+                await client.connection_pool.disconnect(inuse_connections=False)
+        return told
+
+
+def blocking_client(address: Address, settings: RedisSettings) -> BlockingClient:
+    """Make a client for a thread."""
+    return redis.Redis(**arguments(address, settings, settings.call_timeout), retry=Retry(NoBackoff(), 0))
+
+
+def arguments(address: Address, settings: RedisSettings, timeout: float) -> dict[str, Any]:
+    """Say how to connect. Not left to redis-py: it would send commands again whose reply was lost, or wait for ever."""
+    found: dict[str, Any] = {
+        "db": address.db,
+        "username": address.username,
+        "password": address.password,
+        "protocol": 2,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": settings.connect_timeout,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+    }
+    if address.path:
+        return found | {"unix_socket_path": address.path}
+    found |= {"host": address.host, "port": address.port, "socket_keepalive": True}
+    if address.tls:
+        found |= {
+            "ssl": True,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": settings.ca_certs,
+            "ssl_certfile": settings.certfile,
+            "ssl_keyfile": settings.keyfile,
+        }
+    return found
+
+
+def meaning(error: Exception, address: Address) -> Exception:
+    """Translate an error of the connection or the server into one of ours.
+
+    Returns:
+        NoGroup; BackendFull when the server's memory is full; BackendUnavailable when it may be better later;
+        another BackendError when only a person can help.
+    """
+    text = str(error)
+    first = text.split(" ", 1)[0]
+    if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM"):
+        who = f"the user {address.username!r}" if address.username else "the default user"
+        return BackendError(f"{address} refuses {who}: {text}; check the user name, the password and the ACL")
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError) or isinstance(error, ssl.SSLCertVerificationError):
+        return BackendError(f"the certificate of {address} cannot be verified: {error.__cause__ or error}")
+    if first == "NOGROUP":
+        return NoGroup(text)
+    if isinstance(error, exceptions.OutOfMemoryError) or first == "OOM":
+        return BackendFull(f"the memory of {address} is full, and nothing new was kept: {text}")
+    if isinstance(error, _TRANSIENT_ERRORS) or first in _TRANSIENT:
+        return BackendUnavailable(f"{address} is out of reach: {type(error).__name__}: {text}")
+    return BackendError(f"{address} answered: {text}")

@@ -1,0 +1,298 @@
+"""Pulling: what is read from the server, who holds it, and how to wait for more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from necrostack.delivery import Delivery, Failure
+from necrostack.errors import BackendError, BackendUnavailable
+from necrostack.log import event_facts, logger
+from necrostack_redis.config import RedisSettings
+from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.link import WAIT, Link, NoGroup
+from necrostack_redis.scripts import PULL, RELEASE, STRAYS
+from necrostack_redis.wire import Undecodable, letter_facts, read_delivery, read_event
+
+EVENTS, INBOX = 1, 2
+"""The two streams of a group, as scripts number them."""
+
+MAX_READ = 1000
+"""How many entries one call reads at the most, whatever the limit: the server does nothing else meanwhile."""
+
+_INBOX_TURNS = 4
+"""Of so many pulls of a single delivery, one looks at new events before what goes again: neither may starve."""
+
+_SUSPECTED = 3
+"""An entry that is handed over so often took two workers down with it. See pull.lua."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receipt:
+    """Where a delivery stands. Each handing-over has its own.
+
+    Attributes:
+        stream: `EVENTS` or `INBOX`.
+        entry_id: Its id there.
+        is_alone: Whether nothing else may be handed over before it is settled.
+    """
+
+    stream: int
+    entry_id: bytes
+    is_alone: bool
+
+
+Misfit = tuple[Receipt, Sequence[bytes], Undecodable]
+"""An entry that cannot be read: where it stands, its fields, and what is wrong with it."""
+
+
+@dataclass(slots=True)
+class _News:
+    """What the last look found that there is to wait for, when there was nothing to hand over."""
+
+    ids: Sequence[bytes]
+    due_at: float
+
+
+class Reader:
+    """Reads deliveries for one worker. What it takes over is held here until it is settled or released.
+
+    Every read is made by a task of the Reader's own, which is never cancelled: what it brings after its pull was
+    cancelled waits here for the next pull, and counts as pending. Waiting reads nothing: an XREAD says that there
+    is news, and takes none of it.
+
+    Attributes:
+        held: The receipts of what this worker was handed and has not settled.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        settings: RedisSettings,
+        consumer: str,
+        held: set[Receipt],
+        join: Callable[[], Awaitable[object]],
+        bury: Callable[[Sequence[Misfit]], Awaitable[object]],
+    ) -> None:
+        """Make one for an event loop.
+
+        Args:
+            link: What it reads through.
+            keys: What it reads.
+            settings: How.
+            consumer: For whom.
+            held: What this worker was handed before, in another event loop.
+            join: Makes the group where it does not exist.
+            bury: Makes dead letters of entries that cannot be read.
+        """
+        self.held = held
+        self._link = link
+        self._keys = keys
+        self._settings = settings
+        self._consumer = consumer
+        self._join = join
+        self._bury = bury
+        # Deliveries whose pull was cancelled.
+        self._surplus: deque[Delivery] = deque()
+        self._reading = asyncio.Lock()
+        self._reads: set[asyncio.Task[list[Delivery]]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._turn = 0
+        self._has_strays = False
+        self._news = _News((b"0-0",) * 3, 0.0)
+        self._woken = asyncio.Event()
+        most = f"it was taken over from dead workers more than {settings.max_recoveries} times"
+        poison = letter_facts(Failure(reason="max_recoveries", error=most))
+        self._pull_args = (int(settings.lease * 1000), settings.max_recoveries, poison, RELEASED)
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """Take what there is, at most `limit` deliveries, without waiting for more.
+
+        Raises:
+            BackendError: The server is out of reach, or refuses.
+        """
+        read = asyncio.create_task(self._read_in_turn(limit))
+        self._reads.add(read)
+        read.add_done_callback(self._reads.discard)
+        try:
+            return await asyncio.shield(read)
+        except asyncio.CancelledError:
+            read.add_done_callback(self._keep)
+            raise
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until there may be something, or the time is up.
+
+        Raises:
+            BackendError: The server is out of reach, or refuses.
+        """
+        if self._surplus:
+            return
+        seconds = min(seconds, max(self._news.due_at - time.monotonic(), 0.0))
+        woken = asyncio.create_task(self._woken.wait())
+        waiting: set[asyncio.Task[Any]] = {woken}
+        if not self._is_alone():
+            waiting.add(self._watch())
+        try:
+            done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
+    async def release(self, receipts: Sequence[Receipt]) -> None:
+        """Hand back deliveries, for anybody to take."""
+        if not receipts:
+            return
+        entries = [part for receipt in receipts for part in (receipt.stream, receipt.entry_id)]
+        await self._release(entries)
+        self.held.difference_update(receipts)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let pulls that wait look again."""
+        self._woken.set()
+
+    async def aclose(self) -> None:
+        """Let what is being read arrive, and wait for nothing any more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        self.wake()
+        if self._reads:
+            await asyncio.wait(self._reads)
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    async def _read_in_turn(self, limit: int) -> list[Delivery]:
+        async with self._reading:
+            self._woken.clear()
+            if self._surplus:
+                return [self._surplus.popleft() for _ in range(min(limit, len(self._surplus)))]
+            if self._is_alone():
+                self._news.due_at = time.monotonic() + WAIT
+                return []
+            try:
+                if self._has_strays:
+                    await self._release_strays()
+                return await self._read(min(limit, MAX_READ))
+            except NoGroup:
+                await self._join()
+                return await self._read(min(limit, MAX_READ))
+            except BackendUnavailable:
+                # The call may have been done, and only its reply lost.
+                self._has_strays = True
+                raise
+
+    async def _read(self, limit: int) -> list[Delivery]:
+        keys = self._keys
+        lease, max_recoveries, poison, released = self._pull_args
+        entries, buried, news = await self._link.run(
+            PULL,
+            (keys.events, keys.inbox, keys.schedule, keys.retries, keys.leases, keys.dead, keys.bell, keys.topologies),
+            (keys.group, self._consumer, limit, lease, self._inbox_share(limit), max_recoveries, poison, released),
+        )
+        for entry in buried:
+            self._log_poison(entry)
+        if not entries:
+            due, *ids = news
+            self._news = _News(ids, time.monotonic() + (WAIT if due < 0 else due / 1000))
+        deliveries: list[Delivery] = []
+        misfits: list[Misfit] = []
+        for stream, entry_id, count, fields in entries:
+            receipt = Receipt(stream, entry_id, count >= _SUSPECTED)
+            self.held.add(receipt)
+            try:
+                deliveries.append(
+                    read_delivery(fields, self._settings.max_event_size, recovered=count > 1, receipt=receipt)
+                )
+            except Undecodable as error:
+                misfits.append((receipt, fields, error))
+        if misfits:
+            await self._bury_misfits(misfits)
+        return deliveries
+
+    async def _bury_misfits(self, misfits: Sequence[Misfit]) -> None:
+        """Make dead letters of what cannot be read. Where that fails it is read again, and found again."""
+        receipts = {receipt for receipt, _, _ in misfits}
+        try:
+            await self._bury(misfits)
+        except BackendError as error:
+            logger.warning("backend_unavailable", extra={"error": f"{type(error).__name__}: {error}"})
+            self.held -= receipts
+            self._has_strays = True
+            return
+        for receipt, _, found in misfits:
+            facts = {"entry_id": receipt.entry_id.decode(), "organ": None, "reason": "undecodable", "error": str(found)}
+            logger.error("dead_lettered", extra=facts)
+
+    def _inbox_share(self, limit: int) -> int:
+        if limit > 1:
+            return (limit + 1) // 2
+        self._turn = (self._turn + 1) % _INBOX_TURNS
+        return 1 if self._turn else 0
+
+    def _log_poison(self, entry: Sequence[bytes]) -> None:
+        facts: dict[str, Any] = {"organ": None, "reason": "max_recoveries"}
+        with suppress(Undecodable):
+            facts |= event_facts(read_event(entry, self._settings.max_event_size))
+        logger.error("dead_lettered", extra=facts)
+
+    async def _release_strays(self) -> None:
+        """Hand back what we hold without knowing: then it is read again, in its order."""
+        known = {(receipt.stream, receipt.entry_id) for receipt in self.held}
+        keys, after = self._keys, ["-", "-"]
+        while True:
+            found = await self._link.run(
+                STRAYS, (keys.events, keys.inbox), (keys.group, self._consumer, *after, MAX_READ)
+            )
+            ours = [(stream, entry_id) for stream, ids in zip((EVENTS, INBOX), found, strict=True) for entry_id in ids]
+            strays = [entry for entry in ours if entry not in known]
+            if strays:
+                await self._release([part for entry in strays for part in entry])
+                logger.info("strays_released", extra={"consumer": self._consumer, "entries": len(strays)})
+            if all(len(ids) < MAX_READ for ids in found):
+                break
+            after = [f"({ids[-1].decode()}" if ids else "+" for ids in found]
+        self._has_strays = False
+
+    async def _release(self, entries: Sequence[int | bytes]) -> None:
+        keys = self._keys
+        with suppress(NoGroup):  # and with it all that was to be handed back
+            await self._link.run(
+                RELEASE, (keys.events, keys.inbox, keys.bell), (keys.group, self._consumer, RELEASED, *entries)
+            )
+
+    def _keep(self, read: asyncio.Task[list[Delivery]]) -> None:
+        """Take what a read brought after its pull was cancelled."""
+        if not read.cancelled() and read.exception() is None:
+            self._surplus.extend(read.result())
+            self.wake()
+
+    # --- waiting -----------------------------------------------------------------------------------------
+
+    def _is_alone(self) -> bool:
+        """Whether something is held beside which nothing else may be."""
+        return any(receipt.is_alone for receipt in self.held)
+
+    def _watch(self) -> asyncio.Task[None]:
+        """Wait for news in the background, once for all pulls that wait."""
+        if self._watching is None or self._watching.done():
+            keys = self._keys
+            streams = (keys.events, keys.inbox, keys.bell)
+            self._watching = asyncio.create_task(self._link.wait(streams, self._news.ids, WAIT))
+            self._watching.add_done_callback(_look_at_error)
+        return self._watching
+
+
+def _look_at_error(task: asyncio.Task[None]) -> None:
+    """Nobody may be waiting for it any more."""
+    if not task.cancelled():
+        task.exception()

