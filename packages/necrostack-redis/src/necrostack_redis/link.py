@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,6 +37,9 @@ _TRANSIENT = frozenset(
         "NOMASTERLINK",
     )
 )
+
+# What Redis 6.2 writes before an error that a command in a script had.
+_IN_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: ")
 
 # What redis-py makes of a reply, where it does not leave the first word in its text.
 _TRANSIENT_ERRORS = (
@@ -199,7 +203,7 @@ def meaning(error: Exception, address: Address) -> Exception:
         NoGroup; BackendFull when the server's memory is full; BackendUnavailable when it may be better later;
         another BackendError when only a person can help.
     """
-    text = str(error)
+    text = _IN_SCRIPT.sub("", str(error))
     first = text.split(" ", 1)[0]
     if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM"):
         who = f"the user {address.username!r}" if address.username else "the default user"
