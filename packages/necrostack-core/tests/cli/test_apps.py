@@ -81,7 +81,7 @@ def test_what_is_no_app_is_told_in_one_line_with_exit_code_3(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("redis://user:secret@host", r"pip install 'necrostack\[redis\]'"),
+        ("nats://user:secret@host", "no backend for nats://"),
         ("nowhere", "a URL without a scheme"),
         ("memory://?max_size=x", "must be a whole number"),
     ],
