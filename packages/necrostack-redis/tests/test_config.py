@@ -95,7 +95,7 @@ def test_what_cannot_work_is_refused_with_the_fix(url: str, options: dict[str, A
 def test_a_password_shows_nowhere() -> None:
     backend = RedisBackend(f"redis://me:{QUOTED}@example:7000/1")
 
-    shown = f"{backend!r} {backend} {backend._address!r} {backend._address} {backend.settings!r}"
+    shown = f"{backend!r} {backend} {backend._connector.address!r} {backend._connector.address} {backend.settings!r}"
 
     assert "hunter2" not in shown
     assert "redis://example:7000/1" in shown

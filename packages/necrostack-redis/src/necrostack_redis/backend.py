@@ -21,9 +21,10 @@ from necrostack.event import Event, admit, payload_json
 from necrostack.log import logger
 from necrostack_redis.admin import RedisAdmin
 from necrostack_redis.config import RedisOptions, read_url
+from necrostack_redis.connector import Connector
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.lease import Lease
-from necrostack_redis.link import Link, blocking_client
+from necrostack_redis.link import Link
 from necrostack_redis.reader import Misfit, Reader, Receipt
 from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE, SETTLE
 from necrostack_redis.trimming import Trimmer
@@ -70,7 +71,8 @@ class RedisBackend(Backend):
         Raises:
             ConfigurationError: A setting is unknown, out of its range, or given in two places with different values.
         """
-        self._address, self.settings = read_url(url, options)
+        address, self.settings = read_url(url, options)
+        self._connector = Connector(address, self.settings)
         self.max_event_size = self.settings.max_event_size
         self.batch_size = self.settings.batch_size
         self._keys = Keys(self.settings.app, self.settings.group)
@@ -82,7 +84,7 @@ class RedisBackend(Backend):
         self._become_a_worker()
 
     def __repr__(self) -> str:
-        return f"<RedisBackend {self._address} app={self.settings.app} group={self.settings.group}>"
+        return f"<RedisBackend {self._connector.address} app={self.settings.app} group={self.settings.group}>"
 
     @property
     def admin(self) -> RedisAdmin:
@@ -180,8 +182,7 @@ class RedisBackend(Backend):
         self._pid = os.getpid()
         self._consumer = f"{host}-{self._pid}-{uuid.uuid4().hex[:8]}"
         self._held: set[Receipt] = set()
-        address, settings = self._address, self.settings
-        self._lease = Lease(lambda: blocking_client(address, settings), self._keys, settings, self._consumer)
+        self._lease = Lease(self._connector, self._keys, self.settings, self._consumer)
 
     def _open(self) -> _Session:
         """Return what belongs to the running event loop of this process."""
@@ -191,7 +192,7 @@ class RedisBackend(Backend):
             self._become_a_worker()
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            link = Link(self._address, self.settings)
+            link = Link(self._connector)
             reader = Reader(link, self._keys, self.settings, self._consumer, self._held, self._join, self._bury)
             self._session = _Session(loop, link, reader, Trimmer(link, self._keys, self.settings))
         return self._session
@@ -223,7 +224,7 @@ class RedisBackend(Backend):
         if session is None or self._pid != os.getpid():
             return
         is_other_loop = session.loop is not asyncio.get_running_loop()
-        link = Link(self._address, self.settings) if is_other_loop else session.link
+        link = Link(self._connector) if is_other_loop else session.link
         try:
             if not is_other_loop:
                 await session.reader.aclose()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 
 from redis import exceptions
 
 from necrostack.log import logger
 from necrostack_redis.config import RedisSettings
+from necrostack_redis.connector import BlockingClient, Connector
 from necrostack_redis.keys import RELEASED, Keys
-from necrostack_redis.link import BlockingClient
 from necrostack_redis.scripts import LEASE
 
 
@@ -23,10 +22,8 @@ class Lease:
     may never let go. The thread ends with `stop`, and by itself soon after the event loop was closed.
     """
 
-    def __init__(
-        self, connect: Callable[[], BlockingClient], keys: Keys, settings: RedisSettings, consumer: str
-    ) -> None:
-        self._connect = connect
+    def __init__(self, connector: Connector, keys: Keys, settings: RedisSettings, consumer: str) -> None:
+        self._connector = connector
         self._keys = (keys.events, keys.inbox, keys.leases)
         self._args = (keys.group, consumer, int(settings.lease * 1000), RELEASED)
         self._interval = settings.lease / 3
@@ -70,7 +67,7 @@ class Lease:
     # --- in the thread -----------------------------------------------------------------------------------
 
     def _renew_until_stopped(self) -> None:
-        client = self._connect()
+        client = self._connector.blocking_client()
         wait, is_stalled = self._interval, False
         try:
             while not self._stopped.wait(wait):

@@ -1,4 +1,4 @@
-"""The connections to the server, and what their errors mean."""
+"""Calls to the server, and what their errors mean."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-import redis
-import redis.asyncio
 from redis import exceptions
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from necrostack.errors import BackendError, BackendFull, BackendUnavailable
-from necrostack_redis.config import Address, RedisSettings
+from necrostack_redis.config import Address
+from necrostack_redis.connector import Connector
 from necrostack_redis.scripts import Script
 
 WAIT = 1.0
@@ -58,26 +54,6 @@ _REFUSALS = (
 _ERRORS = (exceptions.RedisError, OSError)
 
 
-class Client(Protocol):
-    """What is used of `redis.asyncio.Redis`, which leaves parts of it untyped."""
-
-    connection_pool: Any
-
-    async def execute_command(self, *args: Any) -> Any: ...
-
-    def pipeline(self, transaction: bool) -> Any: ...
-
-    async def aclose(self) -> None: ...
-
-
-class BlockingClient(Protocol):
-    """What is used of `redis.Redis`."""
-
-    def execute_command(self, *args: Any) -> Any: ...
-
-    def close(self) -> None: ...
-
-
 class NoGroup(Exception):
     """The group does not exist: not yet, or not any more."""
 
@@ -85,12 +61,11 @@ class NoGroup(Exception):
 class Link:
     """Talks to one server for one worker, from one event loop: a pool for calls, and a connection to wait on."""
 
-    def __init__(self, address: Address, settings: RedisSettings) -> None:
-        self._address = address
-        self._settings = settings
-        self._calls = self._client(settings.call_timeout)
+    def __init__(self, connector: Connector) -> None:
+        self._address = connector.address
+        self._calls = connector.client()
         # A read that waits would hold up calls, and may rightly be silent for longer than they may.
-        self._waits = self._client(settings.call_timeout + WAIT)
+        self._waits = connector.client(silence=WAIT)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script. It is sent again only where the server says that it did not run.
@@ -151,10 +126,6 @@ class Link:
             with suppress(*_ERRORS):
                 await client.aclose()
 
-    def _client(self, timeout: float) -> Client:
-        retry = AsyncRetry(NoBackoff(), 0)
-        return redis.asyncio.Redis(**arguments(self._address, self._settings, timeout), retry=retry)
-
     async def _told(self, error: Exception) -> Exception:
         told = meaning(error, self._address)
         if isinstance(told, BackendUnavailable):
@@ -162,38 +133,6 @@ class Link:
             for client in (self._calls, self._waits):
                 await client.connection_pool.disconnect(inuse_connections=False)
         return told
-
-
-def blocking_client(address: Address, settings: RedisSettings) -> BlockingClient:
-    """Make a client for a thread."""
-    return redis.Redis(**arguments(address, settings, settings.call_timeout), retry=Retry(NoBackoff(), 0))
-
-
-def arguments(address: Address, settings: RedisSettings, timeout: float) -> dict[str, Any]:
-    """Say how to connect. Not left to redis-py: it would send commands again whose reply was lost, or wait for ever."""
-    found: dict[str, Any] = {
-        "db": address.db,
-        "username": address.username,
-        "password": address.password,
-        "protocol": 2,
-        "socket_timeout": timeout,
-        "socket_connect_timeout": settings.connect_timeout,
-        "retry_on_error": [],
-        "health_check_interval": 0,
-    }
-    if address.path:
-        return found | {"unix_socket_path": address.path}
-    found |= {"host": address.host, "port": address.port, "socket_keepalive": True}
-    if address.tls:
-        found |= {
-            "ssl": True,
-            "ssl_cert_reqs": "required",
-            "ssl_check_hostname": True,
-            "ssl_ca_certs": settings.ca_certs,
-            "ssl_certfile": settings.certfile,
-            "ssl_keyfile": settings.keyfile,
-        }
-    return found
 
 
 def meaning(error: Exception, address: Address) -> Exception:
