@@ -10,6 +10,7 @@ How a page is run, in a folder of its own (the pages of the tutorial go on in on
 * An `sh` block is for the reader alone: it installs.
 
 `…` stands for anything: within a line, or, on a line of its own, for any number of lines.
+A page that writes `redis://localhost:6379` gets an empty server of its own in its place.
 """
 
 from __future__ import annotations
@@ -23,21 +24,25 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
+from redis_server import Server
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 import necrostack.errors
+import necrostack_redis
 from necrostack.cli.arguments import build_parser
 from necrostack.cli.failures import Exit
+from necrostack_redis import RedisSettings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SOURCE = Path(necrostack.__file__).parent
+REDIS_SOURCE = Path(necrostack_redis.__file__).parent
 REPOSITORY = re.compile(r"https://github\.com/necrostack/necrostack/(?:blob|tree)/main/?")
 PAGES = [
     ROOT / "README.md",
@@ -49,6 +54,7 @@ COURSES = [
     *([page] for page in PAGES if page.parent != DOCS / "tutorial"),
 ]
 BETWEEN = "\x1e"
+REDIS = "redis://localhost:6379"
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name != "FORCE_COLOR"},
@@ -116,9 +122,12 @@ def prose_of(page: Path) -> str:
 # --- how a page is run ----------------------------------------------------------------------------
 
 
-def follow(page: Path, folder: Path) -> None:
+def follow(page: Path, folder: Path, make_server: Callable[[], Server]) -> None:
     """Do what the page shows, in this folder."""
     blocks = blocks_of(page)
+    if any(REDIS in block.text for block in blocks):
+        url = make_server().url
+        blocks = [replace(block, text=block.text.replace(REDIS, url)) for block in blocks]
     for block in blocks:
         if block.language == "python" and block.file is not None:
             write(folder / block.file, block.text)
@@ -200,9 +209,11 @@ def matches(expected: str, actual: str) -> bool:
 
 
 @pytest.mark.parametrize("pages", COURSES, ids=lambda pages: name_of(pages[0]))
-def test_the_code_of_a_page_does_what_the_page_says(pages: list[Path], tmp_path: Path) -> None:
+def test_the_code_of_a_page_does_what_the_page_says(
+    pages: list[Path], tmp_path: Path, make_server: Callable[[], Server]
+) -> None:
     for page in pages:
-        follow(page, tmp_path)
+        follow(page, tmp_path, make_server)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +315,9 @@ def documented() -> set[str]:
     return set(re.findall(r"^ *\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("package", ["necrostack", "necrostack.testing", "necrostack.testing.contract"])
+@pytest.mark.parametrize(
+    "package", ["necrostack", "necrostack.testing", "necrostack.testing.contract", "necrostack_redis"]
+)
 def test_every_public_name_is_in_the_reference(package: str) -> None:
     public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
 
@@ -324,7 +337,7 @@ def test_every_error_is_in_the_reference() -> None:
 def test_the_reference_lists_each_line_of_the_log_with_its_level() -> None:
     called = {
         (call.args[0].value, {"exception": "ERROR"}.get(call.func.attr, call.func.attr.upper()))
-        for module in SOURCE.rglob("*.py")
+        for module in (*SOURCE.rglob("*.py"), *REDIS_SOURCE.rglob("*.py"))
         for call in ast.walk(ast.parse(module.read_text("utf-8")))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
@@ -341,7 +354,7 @@ def test_the_reference_lists_each_line_of_the_log_with_its_level() -> None:
 
 def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
     given = set()
-    for module in SOURCE.glob("*.py"):
+    for module in (*SOURCE.glob("*.py"), *REDIS_SOURCE.glob("*.py")):
         tree = ast.parse(module.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
@@ -369,6 +382,15 @@ def test_the_reference_lists_each_setting(configured: type) -> None:
 
     assert section is not None
     assert {row[0] for row in rows_in(section[1])} == set(inspect.signature(configured).parameters)
+
+
+def test_the_reference_lists_each_setting_of_redis() -> None:
+    text = (DOCS / "reference" / "configuration.md").read_text("utf-8")
+    section = re.search(r"^## RedisBackend$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+
+    assert section is not None
+    listed = {row[0] for row in rows_in(section[1])}
+    assert listed == {setting.name for setting in fields(RedisSettings)}
 
 
 def test_the_reference_lists_each_command_with_its_arguments() -> None:
