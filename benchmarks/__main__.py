@@ -66,7 +66,7 @@ def main() -> int:
     parser = _parser()
     options = parser.parse_args()
     workloads = _chosen_workloads(parser, options.workloads)
-    tables, data, is_sound, used = [], [], True, list[Case]()
+    tables, data, is_sound, used, surroundings = [], [], True, list[Case](), dict[str, str]()
     for workload in workloads:
         cases = _chosen_cases(workload, options)
         results = run_rounds(cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell)
@@ -75,12 +75,14 @@ def main() -> int:
         data.append(as_data(workload, lines, results))
         is_sound = is_sound and all(line.is_sound for line in lines)
         used += cases
-    text = document(machine(), versions(used), tables)
+        surroundings |= workload.surroundings()
+    measured_with = versions(used) | surroundings
+    text = document(machine(), measured_with, tables)
     sys.stdout.write(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
-        found = {"machine": machine(), "versions": versions(used), "workloads": data}
+        found = {"machine": machine(), "versions": measured_with, "workloads": data}
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0 if is_sound else 1
 

@@ -54,6 +54,7 @@ class Workload:
         n: The scale unless the command line gives one.
         rounds: How often each case runs unless the command line says so.
         warmups: Rounds before those, which are not counted: to fill the file cache and write the .pyc files.
+        surroundings: Names what else its figures depend on, with the version: a server.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Workload:
     n: int = 0
     rounds: int = 5
     warmups: int = 0
+    surroundings: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,9 @@ def test_the_data_keeps_every_round() -> None:
             {("limit", s) for s in ("prefilled", "streamed", "inline")}
             | {("necrostack", s) for s in ("prefilled", "streamed")},
         ),
+        ("W2", {("limit", "consume"), ("necrostack", "consume")}),
+        ("W3", {("limit", "A→B→C"), ("necrostack", "A→B→C")}),
+        ("W4", {("limit", "200 events/s"), ("necrostack", "200 events/s")}),
         ("import", {("limit", "import"), ("necrostack", "import")}),
         (
             "memory",
@@ -214,7 +217,8 @@ def test_a_small_run_is_exact_for_the_limit_and_for_us(
     (data,) = found["workloads"]
     assert {(line["system"], line["shape"].replace(",", "")) for line in data["lines"]} == lines
     assert all((line["exact"], line["rounds"]) == (1, 1) for line in data["lines"])
-    assert found["versions"].keys() == {"necrostack-core", "pydantic"}
+    durable = {"hiredis", "necrostack-redis", "redis", "server"} if workload in ("W2", "W3", "W4") else set()
+    assert found["versions"].keys() == {"necrostack-core", "pydantic"} | durable
     assert (tmp_path / "out.md").read_text(encoding="utf-8") == done.stdout
     assert f"round 1/1: {data['lines'][0]['shape']}, limit:" in done.stderr
 
@@ -223,7 +227,7 @@ def test_an_unknown_workload_is_refused_with_the_known_ones() -> None:
     done = benchmarks("W99")
 
     assert done.returncode == 2
-    assert "there is no workload 'W99'; there are W1, import, memory" in done.stderr
+    assert "there is no workload 'W99'; there are W1, W2, W3, W4, import, memory" in done.stderr
 
 
 def test_a_run_that_lost_an_event_fails(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from blinker import Signal
 
-from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
+from benchmarks.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.orders import Tally, new_order, order_id
 
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import lato
 from pydantic import Field
 
-from benchmarks.in_process.envelope import utc_now
+from benchmarks.envelope import utc_now
 from benchmarks.orders import Order, Tally, new_order, order_id
 
 

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from benchmarks.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.in_process import BOUND
-from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.orders import Tally, new_order, order_id
 
 Queue = asyncio.Queue[OrderPlaced | OrderConfirmed]

@@ -2,8 +2,8 @@
 
 from pyee.asyncio import AsyncIOEventEmitter
 
+from benchmarks.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.in_process import BOUND
-from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.orders import Tally, new_order, order_id
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from taskiq import InMemoryBroker
 from taskiq.decor import AsyncTaskiqDecoratedTask
 
+from benchmarks.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.in_process import BOUND
-from benchmarks.in_process.envelope import OrderConfirmed, OrderPlaced
 from benchmarks.orders import Tally, new_order, order_id
 
 PlacedTask = AsyncTaskiqDecoratedTask[[OrderPlaced], Coroutine[Any, Any, None]]

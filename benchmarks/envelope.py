@@ -34,3 +34,10 @@ class OrderConfirmed(Envelope, frozen=True):
 
     event_type: Literal["ORDER_CONFIRMED"] = "ORDER_CONFIRMED"
     payload: Order
+
+
+class OrderShipped(Envelope, frozen=True):
+    """Emitted by the handler of OrderConfirmed, where an order goes on."""
+
+    event_type: Literal["ORDER_SHIPPED"] = "ORDER_SHIPPED"
+    payload: Order
