@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
+from necrostack.errors import BackendError
 from necrostack.event import MAX_EVENT_SIZE, Event
 
 
@@ -150,6 +151,25 @@ class BackendStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Workers that share events. Each group gets every event.
+
+    Attributes:
+        name: What it is called.
+        stats: What it holds.
+        behind: Seconds since the oldest event was kept that it has not settled, and that must be kept for it; None
+            without one, or where the backend does not know.
+        ephemeral_after: Seconds without a live worker after which it is removed, with all that waits for it; None where
+            it stays.
+    """
+
+    name: str
+    stats: BackendStats
+    behind: float | None = None
+    ephemeral_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingDelivery:
     """A delivery that was pulled and is not settled.
 
@@ -273,6 +293,22 @@ class Admin(ABC):
     @abstractmethod
     async def consumers(self) -> Sequence[Consumer]:
         """List the workers that pull."""
+
+    async def groups(self) -> Sequence[Group]:
+        """List the groups. A group without consumers that is behind keeps history from being forgotten."""
+        return (Group(name="default", stats=await self.stats()),)
+
+    async def remove_group(self, name: str) -> bool:
+        """Remove a group that nobody serves any more, with all that is kept for it: what waits, and its dead letters.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            BackendError: Workers of it are alive, or the backend has only one group, which stays.
+        """
+        msg = f"{type(self).__name__} has one group, which stays"
+        raise BackendError(msg)
 
     @abstractmethod
     async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:

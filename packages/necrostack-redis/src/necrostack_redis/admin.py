@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
+from necrostack.backend import Admin, BackendStats, Consumer, Group, PendingDelivery
 from necrostack.delivery import DeadLetter, redriven_event
-from necrostack.errors import ConfigurationError, check_count
+from necrostack.errors import BackendError, ConfigurationError, check_count
 from necrostack.event import Event, payload_json
-from necrostack_redis.config import RedisSettings
+from necrostack_redis.config import RedisSettings, check_name
+from necrostack_redis.groups import group_names, look_at, remove
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.link import Link
-from necrostack_redis.scripts import CONSUMERS, DISCARD, PENDING, REDRIVE, STATS
+from necrostack_redis.scripts import CONSUMERS, DISCARD, PENDING, REDRIVE
 from necrostack_redis.trimming import trim
 from necrostack_redis.wire import (
     Undecodable,
@@ -45,20 +46,8 @@ class RedisAdmin(Admin):
         self._settings = settings
 
     async def stats(self) -> BackendStats:
-        """See `Admin.stats`. Of a long queue on a server before Redis 7, `queued` says 1000."""
-        keys = self._keys
-        names = (keys.events, keys.inbox, keys.schedule, keys.retries, keys.dead, keys.redriven, keys.leases)
-        args = (keys.group, self._settings.start, RELEASED)
-        queued, pending, scheduled, dead, consumers, oldest, history = await self._link().run(STATS, names, args)
-        return BackendStats(
-            queued=queued,
-            pending=pending,
-            scheduled=scheduled,
-            dead=dead,
-            consumers=consumers,
-            oldest_pending=None if oldest < 0 else oldest / 1000,
-            history=history,
-        )
+        """See `Admin.stats`."""
+        return (await look_at(self._link(), self._keys, self._settings.start)).stats
 
     async def dead_letters(
         self,
@@ -172,14 +161,30 @@ class RedisAdmin(Admin):
         found = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases), args)
         return [Consumer(name=name.decode(), pending=pending, idle=idle / 1000) for name, pending, idle in found]
 
+    async def groups(self) -> Sequence[Group]:
+        """See `Admin.groups`. Each is counted at an instant of its own."""
+        link, app = self._link(), self._keys.app
+        names = await group_names(link, self._keys)
+        return [await look_at(link, Keys(app, name), self._settings.start) for name in names]
+
+    async def remove_group(self, name: str) -> bool:
+        """See `Admin.remove_group`. A worker that freezes for longer than its lease does not count as alive."""
+        check_name("name", name)
+        answer = await remove(self._link(), Keys(self._keys.app, name))
+        if answer < 0:
+            msg = f"the group {name!r} has {-answer} workers that are alive; stop them first, or wait for their lease"
+            raise BackendError(msg)
+        return answer == 1
+
     async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
         """See `Admin.trim`. What some group has not settled stays."""
         check_count("max_length", max_length, least=0, or_none=True)
         forgotten, has_more = 0, True
         while has_more:
-            age = None if before is None else milliseconds(before)
-            count, has_more = await trim(self._link(), self._keys, max_length, age)
-            forgotten += count
+            moment = None if before is None else milliseconds(before)
+            trimmed = await trim(self._link(), self._keys, max_length=max_length, before=moment)
+            forgotten += trimmed.count
+            has_more = trimmed.has_more
         return forgotten
 
     # --- entries -----------------------------------------------------------------------------------------

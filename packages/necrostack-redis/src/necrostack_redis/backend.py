@@ -106,11 +106,12 @@ class RedisBackend(Backend):
             math.ceil(delay * 1000),
             settings.max_size or "",
             settings.start,
+            RELEASED,
             len(admitted),
         ]
         for event, payload in admitted:
             args += _counted(event_record(event, payload))
-        names = (keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries)
+        names = (keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries, keys.groups)
         full = await link.run(ENQUEUE, names, args)
         if full:
             room, bound = full
@@ -122,6 +123,8 @@ class RedisBackend(Backend):
         session = self._open()
         check_count("limit", limit, least=1)
         self._lease.start()
+        if not self._has_joined:
+            await self._join()
         deadline = time.monotonic() + timeout
         while True:
             await session.trimmer.trim_if_due()
@@ -209,9 +212,12 @@ class RedisBackend(Backend):
         """Make the group where it does not exist, and this worker known in it; return what the others run."""
         keys, settings = self._keys, self.settings
         # A group that was there and is gone was lost with its data: then nothing of what is new may be passed over.
-        start = "$" if settings.start == "latest" and not self._has_joined else "0"
-        args = (keys.group, self._consumer, int(settings.lease * 1000), start, topology)
-        names = (keys.events, keys.inbox, keys.leases, keys.topologies)
+        # An ephemeral one may as well have been removed.
+        is_lost = self._has_joined and settings.ephemeral_after is None
+        start = "$" if settings.start == "latest" and not is_lost else "0"
+        ephemeral = "" if settings.ephemeral_after is None else int(settings.ephemeral_after * 1000)
+        args = (keys.group, self._consumer, int(settings.lease * 1000), start, topology, ephemeral)
+        names = (keys.events, keys.inbox, keys.leases, keys.topologies, keys.groups)
         made, others = await self._open().link.run(JOIN, names, args)
         if made and self._has_joined:
             logger.error("group_recreated", extra={"group": keys.group, "app": keys.app})
@@ -238,7 +244,7 @@ class RedisBackend(Backend):
 
     async def _leave(self, link: Link) -> None:
         keys = self._keys
-        names = (keys.events, keys.inbox, keys.bell, keys.leases, keys.topologies)
+        names = (keys.events, keys.inbox, keys.bell, keys.leases, keys.topologies, keys.groups)
         while not await link.run(LEAVE, names, (keys.group, self._consumer, RELEASED, _LEAVE_AT_ONCE)):
             pass
 

@@ -30,6 +30,7 @@ class RedisOptions(TypedDict, total=False):
     max_event_size: int
     retain_length: int | None
     retain_age: float | None
+    ephemeral_after: float | None
     repeat_window: float
     batch_size: int
     call_timeout: float
@@ -52,8 +53,11 @@ class RedisSettings:
         max_recoveries: How often an event may be taken over from a dead worker before it becomes a dead letter.
         max_size: How many events may wait for a group before `enqueue` refuses; None for no bound.
         max_event_size: How many bytes of JSON payload and headers may have.
-        retain_length: How many events are kept for replay, those that wait not counted; None for no limit.
-        retain_age: For how many seconds handled events are kept for replay; None for ever.
+        retain_length: How many events are kept at the most, for replay; None for any number. What some group has not
+            settled stays, however much that is. As many redriven dead letters stay readable.
+        retain_age: For how many seconds events and redriven dead letters are kept; None for ever. As above.
+        ephemeral_after: Seconds without a live worker after which the group is removed, with all that waits for it;
+            None: it is durable. Where its workers differ, the last one that joins decides.
         repeat_window: Seconds in which the identical `enqueue` call is taken for a repetition.
         batch_size: How many deliveries it is good to pull, and to settle, in one call.
         call_timeout: Seconds after which a server that does not answer counts as out of reach.
@@ -73,6 +77,7 @@ class RedisSettings:
     max_event_size: int = MAX_EVENT_SIZE
     retain_length: int | None = 1_000_000
     retain_age: float | None = 7 * _DAY
+    ephemeral_after: float | None = None
     repeat_window: float = 120.0
     batch_size: int = 100
     call_timeout: float = 5.0
@@ -83,15 +88,16 @@ class RedisSettings:
 
     def __post_init__(self) -> None:
         for name in ("app", "group"):
-            _check_name(name, getattr(self, name))
+            check_name(name, getattr(self, name))
         if self.start not in ("earliest", "latest"):
             msg = f"start={self.start!r} must be 'earliest' or 'latest'"
             raise ConfigurationError(msg)
         for name, least in (("lease", 0.3), ("max_stall", 0.3), ("call_timeout", 0.1), ("connect_timeout", 0.1)):
             _check_duration(name, getattr(self, name), least=least)
         _check_duration("repeat_window", self.repeat_window, least=0.001)
-        if self.retain_age is not None:
-            _check_duration("retain_age", self.retain_age, least=0.0)
+        for name, least in (("retain_age", 0.0), ("ephemeral_after", 1.0)):
+            if getattr(self, name) is not None:
+                _check_duration(name, getattr(self, name), least=least)
         for name, least in (("max_recoveries", 0), ("max_event_size", 1), ("batch_size", 1)):
             check_count(name, getattr(self, name), least=least)
         for name, least in (("max_size", 1), ("retain_length", 0)):
@@ -232,7 +238,7 @@ def _unknown_setting(name: str) -> ConfigurationError:
     return ConfigurationError(f"a Redis backend has no setting {name[:40]!r}; there are {known}")
 
 
-def _check_name(name: str, value: object) -> None:
+def check_name(name: str, value: object) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         msg = f"{name}={value!r:.80} must be 1 to 64 letters, digits, dots, hyphens or underscores"
         raise ConfigurationError(msg)

@@ -19,6 +19,7 @@ class Keys:
         schedule: Sorted set: delayed events, by the time at which they are due.
         bell: Stream of one entry: rung when something became available that no stream tells of.
         sequence: Counter: tells apart what is scheduled for the same time.
+        groups: Hash: what is known of the app's groups: how many events each has read, and how many are forgotten.
         inbox: Stream: what goes again in this group alone: retries, redrives, replays.
         retries: Sorted set: the group's retries, by the time at which they are due.
         dead: Stream: the group's dead letters.
@@ -33,6 +34,7 @@ class Keys:
     schedule: str = field(init=False)
     bell: str = field(init=False)
     sequence: str = field(init=False)
+    groups: str = field(init=False)
     inbox: str = field(init=False)
     retries: str = field(init=False)
     dead: str = field(init=False)
@@ -42,7 +44,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         of_app = f"necrostack:{{{self.app}}}"
-        for name in ("events", "schedule", "bell", "sequence"):
+        for name in ("events", "schedule", "bell", "sequence", "groups"):
             object.__setattr__(self, name, f"{of_app}:{name}")
         for name in ("inbox", "retries", "dead", "redriven", "leases", "topologies"):
             object.__setattr__(self, name, f"{of_app}:{name}:{self.group}")

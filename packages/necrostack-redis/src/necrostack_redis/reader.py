@@ -194,9 +194,19 @@ class Reader:
     async def _read(self, limit: int) -> list[Delivery]:
         keys = self._keys
         lease, max_recoveries, poison, released = self._pull_args
+        names = (
+            keys.events,
+            keys.inbox,
+            keys.schedule,
+            keys.retries,
+            keys.leases,
+            keys.dead,
+            keys.bell,
+            keys.topologies,
+        )
         entries, buried, news = await self._link.run(
             PULL,
-            (keys.events, keys.inbox, keys.schedule, keys.retries, keys.leases, keys.dead, keys.bell, keys.topologies),
+            (*names, keys.groups),
             (keys.group, self._consumer, limit, lease, self._inbox_share(limit), max_recoveries, poison, released),
         )
         for entry in buried:

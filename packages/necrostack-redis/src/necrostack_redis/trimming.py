@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from necrostack.errors import BackendError
 from necrostack.log import logger
 from necrostack_redis.config import RedisSettings
+from necrostack_redis.groups import ephemeral_groups, look_at, remove
 from necrostack_redis.keys import Keys
 from necrostack_redis.link import Link
 from necrostack_redis.scripts import TRIM
@@ -14,8 +16,27 @@ from necrostack_redis.scripts import TRIM
 _INTERVAL = 10.0
 """Seconds between two looks at what may be forgotten."""
 
+_PINNED_INTERVAL = 600.0
+"""Seconds between two warnings that somebody keeps history from being forgotten."""
+
 _AT_ONCE = 1000
-"""How many events one call forgets at the most: the server does nothing else meanwhile."""
+"""How many events one call forgets by their number: it reads them to find where to stop, and the server does nothing
+else meanwhile. By age it needs to read none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What a call forgot.
+
+    Attributes:
+        count: How many events.
+        has_more: Whether there is more to forget.
+        holder: The group that keeps the rest from being forgotten; empty if none does.
+    """
+
+    count: int
+    has_more: bool
+    holder: str
 
 
 class Trimmer:
@@ -26,6 +47,7 @@ class Trimmer:
         self._keys = keys
         self._settings = settings
         self._next = time.monotonic() + _INTERVAL
+        self._next_warning = 0.0
 
     async def trim_if_due(self) -> None:
         """Forget some of what is too old or too much, if that was not done lately."""
@@ -33,20 +55,42 @@ class Trimmer:
         if now < self._next:
             return
         self._next = now + _INTERVAL
-        length, age = self._settings.retain_length, self._settings.retain_age
-        before = None if age is None else int((time.time() - age) * 1000)
         try:
-            _, has_more = await trim(self._link, self._keys, length, before, forget_letters=True)
+            if await self._trim():
+                self._next = now
         except BackendError as error:
             logger.debug("not_trimmed", extra={"error": str(error)})
+
+    async def _trim(self) -> bool:
+        """Forget some; return whether there is more."""
+        for name in await ephemeral_groups(self._link, self._keys):
+            if await remove(self._link, Keys(self._keys.app, name), expired_only=True) == 1:
+                logger.info("group_removed", extra={"group": name, "app": self._keys.app})
+        length, age = self._settings.retain_length, self._settings.retain_age
+        trimmed = await trim(self._link, self._keys, max_length=length, age=age, forget_letters=True)
+        if trimmed.holder and time.monotonic() >= self._next_warning:
+            await self._warn_of(trimmed.holder)
+        return trimmed.has_more
+
+    async def _warn_of(self, holder: str) -> None:
+        """Say which group keeps history from being forgotten, if nobody serves it."""
+        group = await look_at(self._link, Keys(self._keys.app, holder), self._settings.start)
+        if group.stats.consumers or group.behind is None:
             return
-        if has_more:
-            self._next = now
+        self._next_warning = time.monotonic() + _PINNED_INTERVAL
+        facts = {"group": holder, "events": group.stats.queued + group.stats.pending, "behind": group.behind}
+        logger.warning("stream_pinned", extra={**facts, "app": self._keys.app, "history": group.stats.history})
 
 
 async def trim(
-    link: Link, keys: Keys, max_length: int | None, before: int | None, *, forget_letters: bool = False
-) -> tuple[int, bool]:
+    link: Link,
+    keys: Keys,
+    *,
+    max_length: int | None,
+    before: int | None = None,
+    age: float | None = None,
+    forget_letters: bool = False,
+) -> Trimmed:
     """Forget some of the oldest events.
 
     Args:
@@ -54,16 +98,15 @@ async def trim(
         keys: Whose events.
         max_length: How many to leave; None for any number.
         before: The millisecond before which to forget what was kept; None for none.
-        forget_letters: Whether to forget redriven dead letters that old, too.
-
-    Returns:
-        How many were forgotten, and whether there may be more.
+        age: For how many seconds of the server's time to keep them instead; None for ever.
+        forget_letters: Whether to forget redriven dead letters, too.
     """
     args = (
         "" if max_length is None else max_length,
-        "" if before is None else f"{max(before, 0)}-0",
+        "" if before is None else max(before, 0),
+        "" if age is None else int(age * 1000),
         _AT_ONCE,
-        before * 1000 if forget_letters and before is not None else "",
+        "1" if forget_letters else "",
     )
-    count, has_more = await link.run(TRIM, (keys.events, keys.dead, keys.redriven), args)
-    return count, bool(has_more)
+    count, has_more, holder = await link.run(TRIM, (keys.events, keys.dead, keys.redriven, keys.groups), args)
+    return Trimmed(count, bool(has_more), holder.decode())

@@ -34,19 +34,36 @@ def _script(name: str, *parts: str) -> Script:
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-ENQUEUE = _script("enqueue", "parts/time", "parts/schedule", "parts/unread")
+ENQUEUE = _script("enqueue", "parts/time", "parts/schedule", "parts/queued")
 PULL = _script("pull", "parts/time")
 SETTLE = _script("settle", "parts/time", "parts/schedule")
 RELEASE = _script("release")
 STRAYS = _script("strays")
 JOIN = _script("join", "parts/time")
 LEASE = _script("lease", "parts/time")
-LEAVE = _script("leave")
-STATS = _script("stats", "parts/time", "parts/unread")
+LEAVE = _script("leave", "parts/time")
+STATS = _script("stats", "parts/time", "parts/queued")
 PENDING = _script("pending")
 CONSUMERS = _script("consumers", "parts/time")
 REDRIVE = _script("redrive", "parts/time")
 DISCARD = _script("discard")
-TRIM = _script("trim")
+TRIM = _script("trim", "parts/time")
+REMOVE = _script("remove", "parts/time")
 
-ALL = (ENQUEUE, PULL, SETTLE, RELEASE, STRAYS, JOIN, LEASE, LEAVE, STATS, PENDING, CONSUMERS, REDRIVE, DISCARD, TRIM)
+ALL = (
+    ENQUEUE,
+    PULL,
+    SETTLE,
+    RELEASE,
+    STRAYS,
+    JOIN,
+    LEASE,
+    LEAVE,
+    STATS,
+    PENDING,
+    CONSUMERS,
+    REDRIVE,
+    DISCARD,
+    TRIM,
+    REMOVE,
+)

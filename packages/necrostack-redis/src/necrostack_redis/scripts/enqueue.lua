@@ -1,24 +1,26 @@
 -- Keeps events, all or none, unless the identical call was kept before or there is no room.
 --
--- KEYS: 1 events, 2 schedule, 3 bell, 4 sequence, 5 mark of this call, 6 inbox, 7 retries
+-- KEYS: 1 events, 2 schedule, 3 bell, 4 sequence, 5 mark of this call, 6 inbox, 7 retries, 8 groups
 -- ARGV: 1 group, 2 milliseconds that the mark stays, 3 milliseconds of delay, 4 how many may wait ('' without a bound),
---       5 'earliest' or 'latest': where the group will start if it does not exist yet, 6 number of events,
+--       5 'earliest' or 'latest': where the group will start if it does not exist yet,
+--       6 the consumer that holds what was handed back, 7 number of events,
 --       then for each event the length of its record and the record
 -- Returns: 0, or how many fit and the bound, if it was full
 if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 
 local bound = tonumber(ARGV[4])
 if bound then
-  local waiting = unread(KEYS[1], ARGV[1])
-  if not waiting then waiting = ARGV[5] == 'earliest' and redis.call('XLEN', KEYS[1]) or 0 end
-  waiting = waiting + redis.call('XLEN', KEYS[6]) + redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[7])
-  if waiting + tonumber(ARGV[6]) > bound then return {math.max(bound - waiting, 0), bound} end
+  local new = unread(KEYS[1], KEYS[8], ARGV[1])
+  if not new then new = ARGV[5] == 'earliest' and redis.call('XLEN', KEYS[1]) or 0 end
+  local waiting = queued(new, KEYS[1], KEYS[6], ARGV[1], ARGV[6])
+  waiting = waiting + redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[7])
+  if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end
 
 -- From here on nothing may fail. When memory is full, the server refuses the first write, and so the whole call.
-local delay, at = tonumber(ARGV[3]), 7
+local delay, at = tonumber(ARGV[3]), 8
 local due = delay > 0 and math.ceil(microseconds() / 1000) + delay -- never early
-for _ = 1, tonumber(ARGV[6]) do
+for _ = 1, tonumber(ARGV[7]) do
   local length = tonumber(ARGV[at])
   if due then
     schedule(KEYS[2], KEYS[4], due, {unpack(ARGV, at + 1, at + length)})

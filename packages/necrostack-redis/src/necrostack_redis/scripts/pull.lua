@@ -1,7 +1,7 @@
 -- Hands over to a worker what it may handle next: what a dead worker left, what was handed back, what goes again,
 -- what is new. Before that it moves what is due to where it will be read. Nothing here waits.
 --
--- KEYS: 1 events, 2 inbox, 3 schedule, 4 retries, 5 leases, 6 dead, 7 bell, 8 topologies
+-- KEYS: 1 events, 2 inbox, 3 schedule, 4 retries, 5 leases, 6 dead, 7 bell, 8 topologies, 9 groups
 -- ARGV: 1 group, 2 consumer, 3 limit, 4 milliseconds of a lease, 5 how many of the limit may come of the inbox before
 --       the events get their turn, 6 how often an entry may be recovered, 7 the facts of the letter for one that was
 --       recovered too often, 8 the consumer that holds what was handed back
@@ -95,7 +95,9 @@ end
 local function read(i, count)
   if count <= 0 or not has_room() then return end
   local reply = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', count, 'STREAMS', streams[i], '>')
-  for _, entry in ipairs(reply and reply[1] and reply[1][2] or {}) do
+  local found = reply and reply[1] and reply[1][2] or {}
+  if i == 1 and #found > 0 then redis.call('HINCRBY', KEYS[9], 'read:' .. group, #found) end
+  for _, entry in ipairs(found) do
     entries[#entries + 1] = {i, entry[1], 1, entry[2]}
   end
 end
@@ -105,7 +107,10 @@ read(2, limit - #entries)
 
 if #entries > 0 then return {entries, buried, {}} end
 
--- Nothing is there: say what the worker is to wait for.
+-- Nothing is there, so all was read. If somebody changed the stream by hand, the count is right again from here on.
+redis.call('HSET', KEYS[9], 'read:' .. group, redis.call('XLEN', KEYS[1]) + (redis.call('HGET', KEYS[9], 'forgotten') or 0))
+
+-- Say what the worker is to wait for.
 local function last_read(stream)
   for _, found in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local name, id

@@ -1,17 +1,30 @@
--- Forgets the oldest events, never one that some group has not settled. Also redriven letters that are as old.
+-- Forgets the oldest events, never one that some group has not settled, and redriven letters that are as old or as many.
 --
--- KEYS: 1 events, 2 dead, 3 redriven
--- ARGV: 1 how many to leave at least ('' for none: the age alone decides), 2 the id before which to forget regardless
---       of how many there are ('' for none: the length alone decides), 3 at most so many at once,
---       4 microseconds before which redriven letters are forgotten ('' to leave them)
--- Returns: how many events were forgotten, and 1 if there may be more to forget
-if ARGV[4] ~= '' then
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[4], 'LIMIT', 0, 100)) do
+-- KEYS: 1 events, 2 dead, 3 redriven, 4 groups
+-- ARGV: 1 how many events to keep at the most ('' for any number), 2 the millisecond before which to forget them
+--       ('' for none), 3 for how many milliseconds to keep them ('' for ever), 4 at most so many at once by number,
+--       5 '1' to forget letters, too
+-- Returns: how many events were forgotten, 1 if there is more to forget, and the group that keeps the rest from being
+--          forgotten ('' if none does)
+local most, has_more = tonumber(ARGV[4]), 0
+local before = tonumber(ARGV[2])
+if ARGV[3] ~= '' then before = math.max(milliseconds() - tonumber(ARGV[3]), 0) end
+
+if ARGV[5] ~= '' then
+  local old = before and redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. whole(before * 1000), 'LIMIT', 0, most) or {}
+  local surplus = ARGV[1] ~= '' and redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[1]) or 0
+  if surplus > #old then old = redis.call('ZRANGE', KEYS[3], 0, math.min(surplus, most) - 1) end
+  for _, id in ipairs(old) do
     redis.call('XDEL', KEYS[2], id)
     redis.call('ZREM', KEYS[3], id)
   end
+  if #old == most then has_more = 1 end
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0} end
+
+local length = redis.call('XLEN', KEYS[1])
+if length == 0 then return {0, has_more, ''} end
+local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
+if #groups == 0 then return {0, has_more, ''} end -- whoever comes first starts with everything
 
 -- Compares entry ids, which are two numbers of up to 64 bits: more than Lua's can tell apart.
 local function parts(id)
@@ -24,43 +37,40 @@ local function is_before(left, right)
   return first < third or (first == third and second < fourth)
 end
 
+-- The first event that is to stay, as far as its age and their number say.
+local stays
+if before then stays = whole(before) .. '-0' end
+local surplus = ARGV[1] ~= '' and length - tonumber(ARGV[1]) or 0
+if surplus == length then
+  stays = '18446744073709551615-18446744073709551615'
+elseif surplus > 0 then
+  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(surplus, most) + 1)
+  local id = oldest[#oldest][1]
+  if not stays or is_before(stays, id) then stays = id end
+end
+if not stays then return {0, has_more, ''} end
+
 -- What a group needs begins with its oldest pending entry, or else after the last one that it read.
-local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
-if #groups == 0 then return {0, 0} end -- whoever comes first starts with everything
-local needed, read
+local holder = ''
 for _, found in ipairs(groups) do
   local group = {}
   for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
   local pending = redis.call('XPENDING', KEYS[1], group['name'])
-  if pending[1] > 0 then
-    if not needed or is_before(pending[2], needed) then needed = pending[2] end
+  local needed = pending[1] > 0 and pending[2]
+  if not needed then
+    local unread = redis.call('XRANGE', KEYS[1], '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+    needed = unread and unread[1]
   end
-  if not read or is_before(group['last-delivered-id'], read) then read = group['last-delivered-id'] end
+  if needed and is_before(needed, stays) then stays, holder = needed, group['name'] end
 end
 
-local length, most = redis.call('XLEN', KEYS[1]), tonumber(ARGV[3])
-local surplus = ARGV[1] ~= '' and length - tonumber(ARGV[1]) or 0
-local count, last, from, is_done = 0, nil, '-', false
-while not is_done and count < most do
-  local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 100)
-  if #entries == 0 then break end
-  for _, entry in ipairs(entries) do
-    local id = entry[1]
-    local is_needed = (needed and not is_before(id, needed)) or is_before(read, id)
-    local is_surplus = count < surplus or (ARGV[2] ~= '' and is_before(id, ARGV[2]))
-    if is_needed or not is_surplus or count >= most then
-      is_done = true
-      break
-    end
-    count, last = count + 1, id
-  end
-  from = '(' .. entries[#entries][1]
-end
-if not last then return {0, 0} end
-local first = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1)[1]
-if first then
-  redis.call('XTRIM', KEYS[1], 'MINID', '=', first[1])
+-- Whole nodes of the stream first, and not too many: the server does nothing else meanwhile.
+local forgotten = redis.call('XTRIM', KEYS[1], 'MINID', '~', stays, 'LIMIT', 10000)
+if forgotten < 5000 then
+  forgotten = forgotten + redis.call('XTRIM', KEYS[1], 'MINID', '=', stays)
+  if forgotten > 0 and surplus > most and surplus < length and holder == '' then has_more = 1 end
 else
-  redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', 0)
+  has_more = 1
 end
-return {count, count >= most and 1 or 0}
+if forgotten > 0 then redis.call('HINCRBY', KEYS[4], 'forgotten', forgotten) end
+return {forgotten, has_more, holder}

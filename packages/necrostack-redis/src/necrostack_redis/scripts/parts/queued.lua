@@ -1,0 +1,28 @@
+-- How many events a group has not read; nil if there is no such group. Servers before 7.0 do not keep count, and later
+-- ones lose it for a group that began in the middle. So it is kept here: of all events that there ever were, those that
+-- are forgotten were read by every group. Whoever reads or forgets some counts them.
+local function unread(events, groups, group)
+  local read = redis.call('HGET', groups, 'read:' .. group)
+  if not read then return nil end
+  local forgotten = redis.call('HGET', groups, 'forgotten') or 0
+  return math.max(redis.call('XLEN', events) + forgotten - read, 0)
+end
+
+-- How many entries of a stream were handed over and not settled, and how many of those were handed back.
+local function handed_over(stream, group, released)
+  local summary = redis.pcall('XPENDING', stream, group)
+  if summary.err then return 0, 0 end
+  for _, consumer in ipairs(summary[4] or {}) do
+    if consumer[1] == released then return summary[1], tonumber(consumer[2]) end
+  end
+  return summary[1], 0
+end
+
+-- How many entries a group can pull, given how many events it has not read, and how many were pulled and not settled.
+local function queued(new, events, inbox, group, released)
+  local live, live_released = handed_over(events, group, released)
+  local again, again_released = handed_over(inbox, group, released)
+  -- What was settled is not in the inbox any more: what is not pending there was not read.
+  local waiting = new + live_released + redis.call('XLEN', inbox) - again + again_released
+  return waiting, live - live_released + again - again_released
+end
