@@ -210,7 +210,23 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
     assert said == (event, 7, "retry", organs, ATTEMPTS, "receipt")
 
 
-@pytest.mark.parametrize("facts", [b"", b"[]", b"{}", b'{"attempt": 1}'])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"attempt": 1}',
+        b'{"attempt": "1", "origin": "retry", "organs": null, "attempts": []}',
+        b'{"attempt": 0, "origin": "retry", "organs": null, "attempts": []}',
+        b'{"attempt": 1, "origin": "nowhere", "organs": null, "attempts": []}',
+        b'{"attempt": 1, "origin": [], "organs": null, "attempts": []}',
+        b'{"attempt": 1, "origin": "retry", "organs": "Billing", "attempts": []}',
+        b'{"attempt": 1, "origin": "retry", "organs": [1], "attempts": []}',
+        b"[" * 100_000,
+    ],
+    ids=lambda facts: facts[:60].decode(),
+)
 def test_a_delivery_without_its_facts_cannot_be_read(facts: bytes) -> None:
     record = delivery_record(written(Event(event_type="x", payload={})), 1, "retry", None)
 
@@ -243,6 +259,20 @@ def test_a_letter_of_what_is_no_event_holds_the_bytes() -> None:
     letter = read_letter(b"1-2", record, None)
 
     assert (letter.event, letter.raw) == (None, {b"a": b"\xff", b"b": b""})
+
+
+def test_a_letter_of_what_has_too_many_fields_holds_the_bytes_all_the_same() -> None:
+    parts = [part for number in range(3_000) for part in (b"%d" % number, bytes([number % 256, 34, 0]))]
+
+    record = [*entry(letter_record(parts, FAILURE)), b"dead_at", b"0"]
+
+    assert len(record) < 10
+    assert read_letter(b"1-2", record, None).raw == dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("packed", [b"", b"{}", b"[1]", '["Ā"]'.encode(), b"[" * 100_000])
+def test_a_letter_that_only_looks_packed_is_shown_all_the_same(packed: bytes) -> None:
+    assert read_letter(b"1-2", [b"packed", packed], None).raw is not None
 
 
 def test_a_letter_that_somebody_else_wrote_is_shown_all_the_same() -> None:

@@ -280,11 +280,10 @@ class RedisBackend(Backend):
 
     async def _bury(self, misfits: Sequence[Misfit]) -> None:
         """See `Reader`."""
-        steps = []
-        for receipt, fields, error in misfits:
+        for receipt, fields, error in misfits:  # one by one: who knows how large they are
             failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
-            steps.append([receipt.stream, receipt.entry_id, 0, 0, 1, *_counted(letter_record(fields, failure))])
-        await self._settle_steps(steps)
+            step = [receipt.stream, receipt.entry_id, 0, 0, 1, *_counted(letter_record(fields, failure))]
+            await self._settle_steps([step])
         self._held -= {receipt for receipt, _, _ in misfits}
 
 

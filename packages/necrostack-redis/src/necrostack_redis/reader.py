@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -109,7 +110,9 @@ class Reader:
         self._woken = asyncio.Event()
         most = f"it was taken over from dead workers more than {settings.max_recoveries} times"
         poison = letter_facts(Failure(reason="max_recoveries", error=most))
-        self._pull_args = (int(settings.lease * 1000), settings.max_recoveries, poison, RELEASED)
+        foreign = "it stood in a schedule and is nothing that a worker wrote"
+        misfit = letter_facts(Failure(reason="undecodable", error_type="FormatError", error=foreign))
+        self._pull_args = (settings.max_recoveries, poison, RELEASED, misfit)
 
     async def take(self, limit: int) -> list[Delivery]:
         """Take what there is, at most `limit` deliveries, without waiting for more.
@@ -193,7 +196,7 @@ class Reader:
 
     async def _read(self, limit: int) -> list[Delivery]:
         keys = self._keys
-        lease, max_recoveries, poison, released = self._pull_args
+        lease = int(self._settings.lease * 1000)
         names = (
             keys.events,
             keys.inbox,
@@ -207,10 +210,10 @@ class Reader:
         entries, buried, news = await self._link.run(
             PULL,
             (*names, keys.groups),
-            (keys.group, self._consumer, limit, lease, self._inbox_share(limit), max_recoveries, poison, released),
+            (keys.group, self._consumer, limit, lease, self._inbox_share(limit), *self._pull_args),
         )
-        for entry in buried:
-            self._log_poison(entry)
+        for facts, entry in buried:
+            self._log_buried(facts, entry)
         if not entries:
             due, *ids = news
             self._news = _News(ids, time.monotonic() + (WAIT if due < 0 else due / 1000))
@@ -249,8 +252,9 @@ class Reader:
         self._turn = (self._turn + 1) % _INBOX_TURNS
         return 1 if self._turn else 0
 
-    def _log_poison(self, entry: Sequence[bytes]) -> None:
-        facts: dict[str, Any] = {"organ": None, "reason": "max_recoveries"}
+    def _log_buried(self, letter: bytes, entry: Sequence[bytes]) -> None:
+        told = json.loads(letter)
+        facts: dict[str, Any] = {name: told[name] for name in ("organ", "reason", "error")}
         with suppress(Undecodable):
             facts |= event_facts(read_event(entry, self._settings.max_event_size))
         logger.error("dead_lettered", extra=facts)

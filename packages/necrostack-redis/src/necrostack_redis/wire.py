@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, get_args
 
 from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
 from necrostack.errors import EventError
@@ -168,9 +168,16 @@ def read_delivery(entry: Sequence[bytes], max_size: int, *, recovered: bool, rec
         return Delivery(event, 1, "recovered" if recovered else "live", None, receipt)
     try:
         facts = json.loads(entry[-1])
-        organs = None if facts["organs"] is None else tuple(facts["organs"])
-        return Delivery(event, facts["attempt"], facts["origin"], organs, receipt, _attempts_in(facts["attempts"]))
-    except (ValueError, TypeError, KeyError) as error:
+        attempt, origin, names = facts["attempt"], facts["origin"], facts["organs"]
+        if type(attempt) is not int or attempt < 1 or origin not in get_args(Origin):
+            msg = f"attempt {attempt!r:.40} of origin {origin!r:.40}"
+            raise ValueError(msg)
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            msg = f"the Organs {names!r:.40}"
+            raise ValueError(msg)
+        organs = None if names is None else tuple(names)
+        return Delivery(event, attempt, origin, organs, receipt, _attempts_in(facts["attempts"]))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Undecodable(f"its field 'delivery' cannot be read: {error}", type(error).__name__) from error
 
 
@@ -201,6 +208,8 @@ def letter_facts(failure: Failure) -> str:
 
 def letter_record(entry: Record, failure: Failure) -> Record:
     """Write a dead letter: what was kept, as it was, and why it is given up. The server adds when."""
+    if len(entry) > _MAX_PARTS:
+        entry = _packed(entry)
     return (*entry, "letter", letter_facts(failure))
 
 
@@ -208,6 +217,8 @@ def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime 
     """Read a dead letter."""
     event = read_kept_event(entry)
     part = event_part(entry)
+    with suppress(ValueError, TypeError, AttributeError, RecursionError):
+        part = _unpacked(part)
     raw = None if event is not None else dict(zip(part[::2], part[1::2], strict=False))
     found = dict(zip(entry[::2], entry[1::2], strict=False))
     try:
@@ -226,7 +237,7 @@ def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime 
             dead_at=dead_at,
             redriven_at=redriven_at,
         )
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         # Not written by a worker. It is shown all the same, to be discarded.
         dead_at = moment(int(letter_id.split(b"-")[0]) * 1000)
         told = f"the letter itself cannot be read: {error!r}"
@@ -239,6 +250,24 @@ def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime 
             dead_at=dead_at,
             redriven_at=redriven_at,
         )
+
+
+_PACKED = b"packed"
+"""The one field of an entry that had too many: all its parts as a JSON array, each byte a character."""
+
+_MAX_PARTS = 1000
+"""More than any entry of ours has, and fewer than a script can hand to a command."""
+
+
+def _packed(entry: Record) -> Record:
+    parts = [part.decode("latin-1") if isinstance(part, bytes) else part for part in entry]
+    return (_PACKED, json.dumps(parts, ensure_ascii=False).encode("latin-1"))
+
+
+def _unpacked(part: Sequence[bytes]) -> Sequence[bytes]:
+    if len(part) != 2 or part[0] != _PACKED:
+        return part
+    return [text.encode("latin-1") for text in json.loads(part[1].decode("latin-1"))]
 
 
 def moment(microseconds: int) -> datetime:

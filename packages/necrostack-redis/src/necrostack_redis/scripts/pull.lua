@@ -4,9 +4,10 @@
 -- KEYS: 1 events, 2 inbox, 3 schedule, 4 retries, 5 leases, 6 dead, 7 bell, 8 topologies, 9 groups
 -- ARGV: 1 group, 2 consumer, 3 limit, 4 milliseconds of a lease, 5 how many of the limit may come of the inbox before
 --       the events get their turn, 6 how often an entry may be recovered, 7 the facts of the letter for one that was
---       recovered too often, 8 the consumer that holds what was handed back
+--       recovered too often, 8 the consumer that holds what was handed back, 9 the facts of the letter for what cannot be
+--       read in a schedule
 -- Returns: 1 entries: for each 1 or 2 (the stream, as in KEYS), its id, how often it was handed over, its fields
---          2 entries that became dead letters: for each its fields
+--          2 what became dead letters: for each the facts of the letter, and its fields
 --          3 what to wait for, when there are no entries: milliseconds until something is due (-1: nothing is), and
 --            the last id of events, inbox and bell that is no news any more
 local group, me, limit, released = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[8]
@@ -20,16 +21,37 @@ local now = milliseconds()
 redis.call('ZREM', KEYS[5], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
 redis.call('ZADD', KEYS[5], whole(now + tonumber(ARGV[4])), me)
 
+local entries, buried, is_alone = {}, {}, false
+
+-- No command can be given more than 8000 arguments from here. Nothing that a worker writes has a tenth of that.
+local function is_record(fields)
+  if type(fields) ~= 'table' or #fields == 0 or #fields % 2 ~= 0 or #fields > 1000 then return false end
+  for _, part in ipairs(fields) do
+    if type(part) ~= 'string' then return false end
+  end
+  return true
+end
+
+local function bury(fields, facts)
+  local letter = {unpack(fields)}
+  for _, part in ipairs({'letter', facts, 'dead_at', whole(microseconds())}) do letter[#letter + 1] = part end
+  redis.call('XADD', KEYS[6], '*', unpack(letter))
+  buried[#buried + 1] = {facts, fields}
+end
+
 -- What is due, at most as much as can be handed over now and some more, so that nobody waits long for this script.
 local batch = math.max(limit, 100)
 for _, from in ipairs({{KEYS[3], KEYS[1]}, {KEYS[4], KEYS[2]}}) do
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', from[1], '-inf', whole(now), 'LIMIT', 0, batch)) do
     redis.call('ZREM', from[1], member)
-    redis.call('XADD', from[2], '*', unpack(cmsgpack.unpack(string.sub(member, 17))))
+    local is_read, record = pcall(cmsgpack.unpack, string.sub(member, 17))
+    if is_read and is_record(record) then
+      redis.call('XADD', from[2], '*', unpack(record))
+    else
+      bury({'member', member}, ARGV[9]) -- somebody else's: it must not stop what is behind it
+    end
   end
 end
-
-local entries, buried, is_alone = {}, {}, false
 
 local function has_room()
   return #entries < limit and not is_alone
@@ -47,13 +69,10 @@ local function take_over(i, pending, is_recovery)
   local id, delivered = pending[1], pending[4]
   local fields = body(streams[i], id)
   if not fields then return true end
-  if is_recovery and delivered > tonumber(ARGV[6]) then
+  if is_recovery and delivered > tonumber(ARGV[6]) and is_record(fields) then
     redis.call('XACK', streams[i], group, id)
     if i == 2 then redis.call('XDEL', streams[i], id) end
-    local letter = {unpack(fields)}
-    for _, part in ipairs({'letter', ARGV[7], 'dead_at', whole(microseconds())}) do letter[#letter + 1] = part end
-    redis.call('XADD', KEYS[6], '*', unpack(letter))
-    buried[#buried + 1] = fields
+    bury(fields, ARGV[7])
     return true
   end
   if is_recovery then delivered = delivered + 1 end
