@@ -1,0 +1,186 @@
+"""Workers in processes of their own, to be killed, frozen and revived.
+
+A server process that has imported everything forks them, so that a hundred start in seconds. What they do they write
+into a journal, a file that outlives them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patience import until
+
+from necrostack import Event, Organ, Spine
+from necrostack_redis import RedisBackend
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["necrostack.testing", "necrostack_redis", "pytest"])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a journal: who said what."""
+
+    pid: int
+    said: str
+    about: Any
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What workers did. Each line is written in one piece, whoever is killed meanwhile."""
+
+    path: Path
+
+    def write(self, said: str, about: object = None) -> None:
+        """Add a line."""
+        line = json.dumps([os.getpid(), said, about]) + "\n"
+        journal = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(journal, line.encode())
+        os.close(journal)
+
+    def read(self, said: str, pid: int | None = None) -> list[Entry]:
+        """Return the lines that say so, oldest first; of one worker, or of all."""
+        text = self.path.read_text() if self.path.exists() else ""
+        entries = [Entry(*json.loads(line)) for line in text.splitlines()]
+        return [entry for entry in entries if entry.said == said and pid in (None, entry.pid)]
+
+    def gate(self, pid: int) -> Path:
+        """Name the file that lets a worker's `Gated` handlers end."""
+        return self.path.with_suffix(f".gate-{pid}")
+
+
+OrgansFor = Callable[[Journal], Sequence[Organ[Any]]]
+"""Makes the Organs of a worker, which may write into its journal. A function of a module, so that it can be sent."""
+
+
+def work(url: str, journal: Journal, organs: OrgansFor, options: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Run a Spine until SIGTERM, which drains it. This is the program of the process."""
+    log = os.open(journal.path.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 2)
+
+    async def run() -> None:
+        async with Spine(organs(journal), RedisBackend(url, **options), **settings) as spine:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, spine.stop)
+            report = await spine.run()
+        journal.write("report", report.to_dict())
+
+    asyncio.run(run())
+
+
+class Worker:
+    """A worker in a process of its own.
+
+    Attributes:
+        pid: Its process.
+    """
+
+    def __init__(
+        self, url: str, journal: Journal, organs: OrgansFor, options: dict[str, Any], settings: dict[str, Any]
+    ) -> None:
+        self._process = FORKS.Process(target=work, args=(url, journal, organs, options, settings), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self._journal = journal
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or is frozen."""
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """End it without any chance to clean up."""
+        self._process.kill()
+        self._process.join(10)
+
+    def freeze(self) -> None:
+        """Stop it where it is, until `thaw`: a machine that sleeps, a debugger, a long pause."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def stop(self) -> dict[str, Any]:
+        """Let it drain, and return the report of its run."""
+        os.kill(self.pid, signal.SIGTERM)
+        await asyncio.to_thread(self._process.join, 45)
+        assert self._process.exitcode == 0, f"worker {self.pid}: exit code {self._process.exitcode}"
+        report: dict[str, Any] = self._journal.read("report", self.pid)[-1].about
+        return report
+
+
+# --- what they run ---------------------------------------------------------------------------------------
+
+
+class _Numbered(Organ):
+    """Writes down what it begins, and says in an event what it ended, and who it is."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self.journal = journal
+
+    def begin(self, event: Event) -> Event:
+        self.journal.write("begun", event.payload["n"])
+        return Event(event_type="ENDED", payload={"n": event.payload["n"], "by": os.getpid()})
+
+
+class Gated(_Numbered):
+    """Ends nothing before its worker's gate is open."""
+
+    listens_to = ["GATED"]
+
+    async def handle(self, event: Event) -> Event:
+        ended = self.begin(event)
+        await until(self.journal.gate(os.getpid()).exists, "the gate is opened", within=600)
+        return ended
+
+
+class Lasting(_Numbered):
+    """Takes its time, and gives the event loop its turn meanwhile."""
+
+    listens_to = ["LASTING"]
+
+    async def handle(self, event: Event) -> Event:
+        ended = self.begin(event)
+        await asyncio.sleep(event.payload["seconds"])
+        return ended
+
+
+class Blocking(_Numbered):
+    """Takes its time, and the event loop's."""
+
+    listens_to = ["BLOCKING"]
+
+    def handle(self, event: Event) -> Event:
+        ended = self.begin(event)
+        time.sleep(event.payload["seconds"])
+        return ended
+
+
+class Mortal(_Numbered):
+    """Takes its process down with it where the event is poison: what a segmentation fault, or too much memory, does."""
+
+    listens_to = ["MORTAL"]
+
+    async def handle(self, event: Event) -> Event:
+        ended = self.begin(event)
+        if event.payload["is_poison"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.sleep(0)
+        return ended
+
+
+def numbered(journal: Journal) -> list[Organ[Any]]:
+    """Make one of each."""
+    return [Gated(journal), Lasting(journal), Blocking(journal), Mortal(journal)]
