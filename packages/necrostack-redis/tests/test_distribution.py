@@ -11,6 +11,7 @@ import pytest
 import necrostack_redis
 from necrostack import open_backend
 from necrostack_redis import RedisBackend, scripts
+from necrostack_redis.address import SCHEMES
 
 
 def test_the_version_is_the_cores() -> None:
@@ -27,9 +28,11 @@ def test_it_depends_on_exactly_this_core_and_on_redis() -> None:
     assert names == {"necrostack-core", "redis"}
 
 
-@pytest.mark.parametrize("url", ["redis://example", "rediss://example", "redis+unix:///run/redis.sock"])
-def test_the_core_finds_the_backend_by_url(url: str) -> None:
-    backend = open_backend(f"{url}?app=shop")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_core_finds_the_backend_by_url(scheme: str) -> None:
+    where = {"redis+unix": "/run/redis.sock", "redis+sentinel": "a/b", "rediss+sentinel": "a/b"}.get(scheme, "a")
+
+    backend = open_backend(f"{scheme}://{where}?app=shop")
 
     assert isinstance(backend, RedisBackend)
     assert backend.settings.app == "shop"

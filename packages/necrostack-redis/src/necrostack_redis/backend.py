@@ -9,24 +9,27 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+from redis.credentials import CredentialProvider
+
 from necrostack.backend import Backend
 from necrostack.delivery import Delivery, Failure, Settlement
-from necrostack.errors import BackendClosed, BackendError, BackendFull, check_count, check_seconds
+from necrostack.errors import BackendClosed, BackendError, BackendFull, ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, admit, payload_json
 from necrostack.log import logger
 from necrostack_redis.admin import RedisAdmin
-from necrostack_redis.config import RedisOptions, read_url
+from necrostack_redis.config import RedisOptions, RedisSettings, make_settings, read_url
 from necrostack_redis.connector import Connector
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.lease import Lease
 from necrostack_redis.link import Link
 from necrostack_redis.reader import Misfit, Reader, Receipt
 from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE, SETTLE
+from necrostack_redis.template import Template, read_client
 from necrostack_redis.trimming import Trimmer
 from necrostack_redis.wire import Record, call_digest, delivery_record, event_record, letter_record
 
@@ -60,19 +63,29 @@ class RedisBackend(Backend):
         settings: How it is set up.
     """
 
-    def __init__(self, url: str, **options: Unpack[RedisOptions]) -> None:
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        client: Template | None = None,
+        credentials: CredentialProvider | None = None,
+        **options: Unpack[RedisOptions],
+    ) -> None:
         """Make one. Nothing is connected yet.
 
         Args:
             url: Where the server is, and settings in its query: `redis://user:password@host:port/db?lease=30`,
-                `rediss://…` for TLS, `redis+unix:///path/to/socket`.
+                `rediss://…` for TLS, `redis+unix:///path/to/socket`, `redis+sentinel://host:port,host:port/service`,
+                `redis+cluster://host:port,host:port`.
+            client: A client that says it instead. Connections of our own are made as it would make them: to the same
+                server, with the same credentials and TLS. The rest of it, such as timeouts and retries, is not used.
+            credentials: Asked for user name and password by each connection, instead of the URL.
             **options: Settings: see `RedisSettings`.
 
         Raises:
             ConfigurationError: A setting is unknown, out of its range, or given in two places with different values.
         """
-        address, self.settings = read_url(url, options)
-        self._connector = Connector(address, self.settings)
+        self._connector, self.settings = _set_up(url, client, credentials, options)
         self.max_event_size = self.settings.max_event_size
         self.batch_size = self.settings.batch_size
         self._keys = Keys(self.settings.app, self.settings.group)
@@ -285,6 +298,26 @@ class RedisBackend(Backend):
             step = [receipt.stream, receipt.entry_id, 0, 0, 1, *_counted(letter_record(fields, failure))]
             await self._settle_steps([step])
         self._held -= {receipt for receipt, _, _ in misfits}
+
+
+def _set_up(
+    url: str, client: Template | None, credentials: CredentialProvider | None, options: Mapping[str, Any]
+) -> tuple[Connector, RedisSettings]:
+    if bool(url) == (client is not None):
+        msg = "a RedisBackend needs a URL or a client, and not both"
+        raise ConfigurationError(msg)
+    if client is None:
+        address, settings = read_url(url, options)
+        extra: Mapping[str, Any] = {}
+    else:
+        address, extra = read_client(client)
+        settings = make_settings(address, options)
+    if credentials is not None:
+        if address.username or address.password or "credential_provider" in extra:
+            msg = "there are credentials besides those of the keyword; give them once"
+            raise ConfigurationError(msg)
+        extra = {**extra, "credential_provider": credentials}
+    return Connector(address, settings, extra), settings
 
 
 def _counted(record: Record) -> Iterator[Any]:

@@ -1,17 +1,15 @@
-"""How a Redis backend is set up: where the server is, and what may be chosen."""
+"""How a Redis backend is set up: what may be chosen, by keyword and in the URL."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import MAX_EVENT_SIZE
-
-SCHEMES = ("redis", "rediss", "redis+unix")
+from necrostack_redis.address import Address, read_address
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
@@ -62,9 +60,9 @@ class RedisSettings:
         batch_size: How many deliveries it is good to pull, and to settle, in one call.
         call_timeout: Seconds after which a server that does not answer counts as out of reach.
         connect_timeout: Seconds after which one that cannot be connected to does.
-        ca_certs: A file of certificates to trust instead of the system's; `rediss://` only.
-        certfile: A file with the certificate to show to the server; `rediss://` only.
-        keyfile: A file with its key; `rediss://` only.
+        ca_certs: A file of certificates to trust besides the system's; TLS only.
+        certfile: A file with the certificate to show to the server; TLS only.
+        keyfile: A file with its key, if that one does not hold it; TLS only.
     """
 
     app: str = "necrostack"
@@ -104,109 +102,40 @@ class RedisSettings:
             check_count(name, getattr(self, name), least=least, or_none=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where a server is, and who one is there. The password shows in no repr.
-
-    Attributes:
-        host: Its name or IP address; empty for a socket file.
-        port: Its port.
-        path: Its socket file; empty otherwise.
-        db: The number of the database.
-        username: The ACL user; None for the default one.
-        password: Its password; None without one.
-        tls: Whether to speak TLS, with the server's certificate and name verified.
-    """
-
-    host: str = ""
-    port: int = 6379
-    path: str = ""
-    db: int = 0
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: bool = False
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"redis+unix://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
-
-
 def read_url(url: str, options: Mapping[str, Any]) -> tuple[Address, RedisSettings]:
     """Read where the server is from a URL, and the settings from its query and from keywords.
 
     Args:
-        url: Such as `rediss://worker:secret@redis.example:6379/0?app=shop&lease=30`, or
-            `redis+unix:///run/redis.sock?db=1`.
+        url: Such as `rediss://worker:secret@redis.example:6379/0?app=shop&lease=30`. The other schemes: `SCHEMES`.
         options: Settings by keyword.
 
     Raises:
         ConfigurationError: A setting is unknown, out of its range, or given in both places with different values.
             The message never shows the URL, which may hold a password.
     """
-    scheme, separator, _ = str(url).strip().partition("://")
-    if not separator or scheme.lower() not in SCHEMES:
-        msg = f"a Redis URL begins with {', '.join(f'{known}://' for known in SCHEMES)}"
-        raise ConfigurationError(msg)
-    unknown = sorted(options.keys() - _CONVERSIONS.keys())
-    if unknown:
-        raise _unknown_setting(unknown[0])
-    address, query = _read_address(str(url).strip())
+    address, query = read_address(str(url).strip())
     found: dict[str, Any] = {name: _converted(name, value) for name, value in query.items()}
+    _check_known(options)
     for name in sorted(found.keys() & options.keys()):
         if found[name] != options[name]:
             msg = f"{name} is {found[name]!r} in the URL and {options[name]!r} as a keyword; give it once"
             raise ConfigurationError(msg)
-    settings = RedisSettings(**(found | dict(options)))
+    return address, make_settings(address, found | dict(options))
+
+
+def make_settings(address: Address, options: Mapping[str, Any]) -> RedisSettings:
+    """Check settings given by keyword, also against what they are for.
+
+    Raises:
+        ConfigurationError: One is unknown, out of its range, or has no use at this address.
+    """
+    _check_known(options)
+    settings = RedisSettings(**options)
     files = [name for name in ("ca_certs", "certfile", "keyfile") if getattr(settings, name) is not None]
     if files and not address.tls:
-        msg = f"{files[0]} is for TLS; write rediss:// instead of {scheme}://"
+        msg = f"{files[0]} is for TLS; write a URL that begins with rediss"
         raise ConfigurationError(msg)
-    return address, settings
-
-
-def _read_address(url: str) -> tuple[Address, dict[str, str]]:
-    """Take a URL apart: the address, and what else its query says."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        # Its text may quote what stands before the @.
-        msg = "the Redis URL cannot be read; write redis://user:password@host:port/db, %40 for an @ in the password"
-        raise ConfigurationError(msg) from None
-    if parts.fragment:
-        msg = "the Redis URL holds a #; in a password write %23"
-        raise ConfigurationError(msg)
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in query:
-            msg = f"{name} stands twice in the Redis URL; give it once"
-            raise ConfigurationError(msg)
-        query[name] = value
-    db, path = query.pop("db", ""), unquote(parts.path)
-    is_socket = parts.scheme == "redis+unix"
-    if is_socket and not path.strip("/"):
-        msg = "redis+unix:// names no socket file; write redis+unix:///run/redis.sock"
-        raise ConfigurationError(msg)
-    if not is_socket and (in_path := path.strip("/")):
-        if db and db != in_path:
-            msg = f"the Redis URL names the databases {in_path:.20} and {db:.20}; give it once"
-            raise ConfigurationError(msg)
-        db = in_path
-    if db and not (db.isdecimal() and len(db) < 6):
-        msg = f"the database {db[:20]!r} must be a number; write redis://host:port/0"
-        raise ConfigurationError(msg)
-    address = Address(
-        host="" if is_socket else parts.hostname or "localhost",
-        port=port or 6379,
-        path=path if is_socket else "",
-        db=int(db or 0),
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        tls=parts.scheme == "rediss",
-    )
-    return address, query
+    return settings
 
 
 # --- settings as text ------------------------------------------------------------------------------------
@@ -231,6 +160,11 @@ def _converted(name: str, value: str) -> Any:
         msg = f"{name}={value:.40} in the Redis URL must be {what}"
         raise ConfigurationError(msg) from None
     return value
+
+
+def _check_known(options: Mapping[str, Any]) -> None:
+    for name in sorted(options.keys() - _CONVERSIONS.keys()):
+        raise _unknown_setting(name)
 
 
 def _unknown_setting(name: str) -> ConfigurationError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import redis
@@ -10,7 +13,13 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from necrostack_redis.config import Address, RedisSettings
+from necrostack.errors import ConfigurationError
+from necrostack_redis.address import Address, Node
+from necrostack_redis.config import RedisSettings
+from necrostack_redis.discovery import Cluster, Sentinels
+
+# redis-py bounds a pool by 100 connections, and fails where it might wait: each call under way has one.
+_UNBOUNDED = 2**31
 
 
 class Client(Protocol):
@@ -36,13 +45,30 @@ class BlockingClient(Protocol):
 class Connector:
     """Makes clients, which connect when they are first used. They send nothing twice.
 
+    Where the server may be another one tomorrow, each connection is made to the one that it is then: see `discovery`.
+
     Attributes:
         address: Where the server is; for messages.
     """
 
-    def __init__(self, address: Address, settings: RedisSettings) -> None:
+    def __init__(self, address: Address, settings: RedisSettings, extra: Mapping[str, Any] | None = None) -> None:
+        """Make one.
+
+        Args:
+            address: Where the server is.
+            settings: How long to wait for it, and certificates.
+            extra: What else redis-py's connections shall be made with.
+
+        Raises:
+            ConfigurationError: A file with certificates cannot be used.
+        """
+        _check_files(settings)
         self.address = address
         self._settings = settings
+        self._extra = dict(extra or {})
+        self._kinds = _kinds(address)
+        find = self._discovery()
+        self._where: dict[str, Any] = {"find": find} if find else _place(address)
 
     def client(self, *, silence: float = 0.0) -> Client:
         """Make a client for an event loop.
@@ -50,11 +76,37 @@ class Connector:
         Args:
             silence: Seconds for which the server may rightly be silent, on top of `call_timeout`.
         """
-        return redis.asyncio.Redis(**self._arguments(silence), retry=AsyncRetry(NoBackoff(), 0))
+        pool = redis.asyncio.ConnectionPool(
+            connection_class=self._kinds[0],
+            max_connections=_UNBOUNDED,
+            **self._arguments(silence),
+            **self._where,
+            retry=AsyncRetry(NoBackoff(), 0),
+        )
+        return redis.asyncio.Redis.from_pool(pool)
 
     def blocking_client(self) -> BlockingClient:
         """Make a client for a thread."""
-        return redis.Redis(**self._arguments(), retry=Retry(NoBackoff(), 0))
+        return self._blocking(self._kinds[1], self._arguments() | self._where)
+
+    async def is_without_tls(self) -> bool:
+        """Whether the server answers to plain text, where TLS was to be spoken.
+
+        It may well keep silent then, as if it were out of reach: a handshake is no command.
+        """
+        if self.address.topology != "standalone" or not self.address.tls:
+            return False
+        (node,) = self.address.nodes
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                reader, writer = await asyncio.open_connection(*node)
+                try:
+                    writer.write(b"PING\r\n")
+                    return await reader.read(1) in (b"+", b"-")
+                finally:
+                    writer.close()
+        except OSError:
+            return False
 
     def _arguments(self, silence: float = 0.0) -> dict[str, Any]:
         """Say how to connect. redis-py by itself would send commands again whose reply was lost, and wait for ever."""
@@ -69,16 +121,118 @@ class Connector:
             "retry_on_error": [],
             "health_check_interval": 0,
         }
-        if address.path:
-            return found | {"unix_socket_path": address.path}
-        found |= {"host": address.host, "port": address.port, "socket_keepalive": True}
+        if address.topology != "unix":
+            found["socket_keepalive"] = True
         if address.tls:
             found |= {
-                "ssl": True,
                 "ssl_cert_reqs": "required",
                 "ssl_check_hostname": True,
                 "ssl_ca_certs": settings.ca_certs,
                 "ssl_certfile": settings.certfile,
-                "ssl_keyfile": settings.keyfile,
+                # One file may hold both.
+                "ssl_keyfile": settings.keyfile or settings.certfile,
             }
-        return found
+        return found | self._extra
+
+    # --- where the server is -----------------------------------------------------------------------------
+
+    def _discovery(self) -> Callable[[], Node] | None:
+        match self.address.topology:
+            case "sentinel":
+                return Sentinels(self.address.nodes, self.address.service, self._ask_sentinel).find
+            case "cluster":
+                return Cluster(self.address.nodes, self._settings.app, self._ask).find
+        return None
+
+    def _ask_sentinel(self, node: Node, *command: str) -> Any:
+        """Sentinels have users of their own, and no databases."""
+        who = {"username": self.address.sentinel_username, "password": self.address.sentinel_password}
+        return self._ask(node, *command, db=0, credential_provider=None, **who)
+
+    def _ask(self, node: Node, *command: str, **own: Any) -> Any:
+        kind = redis.SSLConnection if self.address.tls else redis.Connection
+        client = self._blocking(kind, self._arguments() | own | {"host": node.host, "port": node.port})
+        try:
+            return client.execute_command(*command)
+        finally:
+            client.close()
+
+    def _blocking(
+        self, kind: type[redis.connection.AbstractConnection], arguments: Mapping[str, Any]
+    ) -> BlockingClient:
+        pool = redis.ConnectionPool(connection_class=kind, **arguments, retry=Retry(NoBackoff(), 0))
+        return redis.Redis.from_pool(pool)
+
+
+def _place(address: Address) -> dict[str, Any]:
+    if address.topology == "unix":
+        return {"path": address.path}
+    (node,) = address.nodes
+    return {"host": node.host, "port": node.port}
+
+
+def _check_files(settings: RedisSettings) -> None:
+    """Find out now what every connection would stumble over."""
+    if settings.keyfile and not settings.certfile:
+        msg = f"keyfile={settings.keyfile!r} is the key of no certificate; give certfile, too"
+        raise ConfigurationError(msg)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    name = "ca_certs"
+    try:
+        if settings.ca_certs:
+            context.load_verify_locations(settings.ca_certs)
+        name = "certfile"
+        if settings.certfile:
+            context.load_cert_chain(settings.certfile, settings.keyfile)
+    except OSError as error:
+        msg = f"{name}={getattr(settings, name)!r} cannot be used: {error}; it must be a PEM file"
+        raise ConfigurationError(msg) from error
+
+
+# --- connections to wherever the server is -----------------------------------------------------------------
+
+
+class _RoamingConnection(redis.asyncio.Connection):
+    """Looks up where the server is each time that it connects."""
+
+    def __init__(self, *, find: Callable[[], Node], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._find = find
+
+    async def _connect(self) -> None:
+        self.host, self.port = await asyncio.to_thread(self._find)
+        await super()._connect()  # type: ignore[no-untyped-call] # of redis-py
+
+
+class _RoamingTLSConnection(_RoamingConnection, redis.asyncio.SSLConnection):
+    """The same, with TLS."""
+
+
+class _BlockingRoamingConnection(redis.Connection):
+    """The same, for a thread."""
+
+    def __init__(self, *, find: Callable[[], Node], **arguments: Any) -> None:
+        super().__init__(**arguments)  # type: ignore[no-untyped-call]
+        self._find = find
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._find()
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+
+class _BlockingRoamingTLSConnection(_BlockingRoamingConnection, redis.SSLConnection):
+    """The same, for a thread and with TLS."""
+
+
+def _kinds(address: Address) -> tuple[Any, Any]:
+    """Choose the kind of connection for an event loop, and the one for a thread."""
+    match address.topology, address.tls:
+        case "unix", _:
+            return redis.asyncio.UnixDomainSocketConnection, redis.UnixDomainSocketConnection
+        case "standalone", False:
+            return redis.asyncio.Connection, redis.Connection
+        case "standalone", True:
+            return redis.asyncio.SSLConnection, redis.SSLConnection
+        case _, False:
+            return _RoamingConnection, _BlockingRoamingConnection
+    return _RoamingTLSConnection, _BlockingRoamingTLSConnection

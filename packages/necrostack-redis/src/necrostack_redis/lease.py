@@ -87,6 +87,7 @@ class Lease:
                     # Whoever runs the worker logs the outage; here it only matters to be back in time.
                     logger.debug("lease_not_renewed", extra={"consumer": self._consumer, "error": str(error)})
                     wait = self._interval / 4
+                    client.close()  # its connection: the next one may lead to another server
         finally:
             client.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from necrostack.errors import BackendError, BackendFull, BackendUnavailable
-from necrostack_redis.config import Address
+from necrostack_redis.address import Address
 from necrostack_redis.connector import Connector
 from necrostack_redis.scripts import Script
 
@@ -31,11 +31,16 @@ _TRANSIENT = frozenset(
         "TRYAGAIN",
         "UNBLOCKED",
         "NOMASTERLINK",
+        "MOVED",
+        "ASK",
     )
 )
 
 # What Redis 6.2 writes before an error that a command in a script had.
 _IN_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: ")
+
+# What OpenSSL calls it when either side refuses the other.
+_TLS_REFUSAL = re.compile("CERTIFICATE|ALERT|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
 
 # What redis-py makes of a reply, where it does not leave the first word in its text.
 _TRANSIENT_ERRORS = (
@@ -44,6 +49,7 @@ _TRANSIENT_ERRORS = (
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
     exceptions.ClusterDownError,
+    exceptions.AskError,  # or MOVED
     OSError,
 )
 _REFUSALS = (
@@ -62,6 +68,7 @@ class Link:
     """Talks to one server for one worker, from one event loop: a pool for calls, and a connection to wait on."""
 
     def __init__(self, connector: Connector) -> None:
+        self._connector = connector
         self._address = connector.address
         self._calls = connector.client()
         # A read that waits would hold up calls, and may rightly be silent for longer than they may.
@@ -76,9 +83,9 @@ class Link:
         """
         try:
             try:
-                return await self._calls.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+                return await self._execute("EVALSHA", script.sha, len(keys), *keys, *args)
             except exceptions.NoScriptError:
-                return await self._calls.execute_command("EVAL", script.text, len(keys), *keys, *args)
+                return await self._execute("EVAL", script.text, len(keys), *keys, *args)
         except _ERRORS as error:
             raise await self._told(error) from error
 
@@ -89,7 +96,7 @@ class Link:
             BackendError: See `meaning`.
         """
         try:
-            return await self._calls.execute_command(*command)
+            return await self._execute(*command)
         except _ERRORS as error:
             raise await self._told(error) from error
 
@@ -126,13 +133,29 @@ class Link:
             with suppress(*_ERRORS):
                 await client.aclose()
 
+    async def _execute(self, *command: Any) -> Any:
+        try:
+            return await self._calls.execute_command(*command)
+        except exceptions.ResponseError as error:
+            if not _has_moved(error):
+                raise
+        # Nothing was done. Another node of the cluster has our slot now.
+        await self._disconnect()
+        return await self._calls.execute_command(*command)
+
     async def _told(self, error: Exception) -> Exception:
         told = meaning(error, self._address)
         if isinstance(told, BackendUnavailable):
             # The others may lead to the same server, that is no master any more.
-            for client in (self._calls, self._waits):
-                await client.connection_pool.disconnect(inuse_connections=False)
+            await self._disconnect()
+            if isinstance(error, exceptions.TimeoutError) and await self._connector.is_without_tls():
+                return BackendError(f"{self._address} speaks no TLS; write redis:// to do without")
         return told
+
+    async def _disconnect(self) -> None:
+        """Close what is not in use. New connections lead to where the server is then."""
+        for client in (self._calls, self._waits):
+            await client.connection_pool.disconnect(inuse_connections=False)
 
 
 def meaning(error: Exception, address: Address) -> Exception:
@@ -142,13 +165,17 @@ def meaning(error: Exception, address: Address) -> Exception:
         NoGroup; BackendFull when the server's memory is full; BackendUnavailable when it may be better later;
         another BackendError when only a person can help.
     """
+    if isinstance(error.__cause__, exceptions.RedisError):
+        error = error.__cause__  # of finding the server, which redis-py takes for the network's
     text = _IN_SCRIPT.sub("", str(error))
     first = text.split(" ", 1)[0]
     if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM"):
         who = f"the user {address.username!r}" if address.username else "the default user"
         return BackendError(f"{address} refuses {who}: {text}; check the user name, the password and the ACL")
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError) or isinstance(error, ssl.SSLCertVerificationError):
-        return BackendError(f"the certificate of {address} cannot be verified: {error.__cause__ or error}")
+    if (refused := _tls_refusal(error)) is not None:
+        return BackendError(f"{address} and we cannot agree on TLS: {refused}; check the certificates and the name")
+    if _has_moved(error) and address.topology != "cluster":
+        return BackendError(f"{address} is a node of a cluster; write redis+cluster://")
     if first == "NOGROUP":
         return NoGroup(text)
     if isinstance(error, exceptions.OutOfMemoryError) or first == "OOM":
@@ -156,3 +183,18 @@ def meaning(error: Exception, address: Address) -> Exception:
     if isinstance(error, _TRANSIENT_ERRORS) or first in _TRANSIENT:
         return BackendUnavailable(f"{address} is out of reach: {type(error).__name__}: {text}")
     return BackendError(f"{address} answered: {text}")
+
+
+def _has_moved(error: Exception) -> bool:
+    # redis-py 5 reads it only in its own client for a cluster.
+    return isinstance(error, exceptions.MovedError) or str(error).startswith("MOVED ")
+
+
+def _tls_refusal(error: BaseException) -> ssl.SSLError | None:
+    """Find what one side did not like about the other's TLS. A connection that was cut is none of it."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLError) and _TLS_REFUSAL.search(found.reason or ""):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
