@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
@@ -252,14 +253,19 @@ class Admin(ABC):
 
     @abstractmethod
     def history(
-        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        ids: Collection[UUID] | None = None,
     ) -> AsyncIterator[Event]:
-        """Go through the events that are kept, oldest first.
+        """Go through the events that are kept, oldest first. A delayed event is one of them once it is due.
 
         Args:
             since: Only what was kept at this time or later.
             until: Only what was kept before this time.
             event_type: Only events of this type.
+            ids: Only events with these ids.
         """
 
     @abstractmethod
@@ -271,8 +277,9 @@ class Admin(ABC):
         organs: Sequence[str] | None = None,
         rate: float | None = None,
         dry_run: bool = False,
+        ids: Collection[UUID] | None = None,
     ) -> int:
-        """Deliver history again, with the same ids.
+        """Deliver history again, with the same ids, to this group alone. What is emitted meanwhile is not part of it.
 
         Args:
             since: See `history`.
@@ -281,6 +288,7 @@ class Admin(ABC):
             organs: Only to these Organs; None for all that listen.
             rate: How many events a second at the most.
             dry_run: Only count.
+            ids: See `history`.
 
         Returns:
             How many events go again, or would.

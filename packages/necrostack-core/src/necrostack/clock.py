@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+from necrostack.errors import ConfigurationError
+
+_CATCH_UP = 0.1
+"""Seconds of steps that are caught up with when something held them up: more would be a burst."""
 
 
 class TimerHandle(Protocol):
@@ -56,3 +62,36 @@ async def sleep(clock: Clock, delay: float) -> None:
         await due.wait()
     finally:
         timer.cancel()
+
+
+class Pace:
+    """Spreads steps over time: so many a second at the most, however long each takes.
+
+    >>> asyncio.run(Pace(SYSTEM_CLOCK, rate=None).next())
+    """
+
+    def __init__(self, clock: Clock, rate: float | None) -> None:
+        """Set a pace.
+
+        Args:
+            clock: Where time comes from.
+            rate: How many steps a second; None for any number.
+
+        Raises:
+            ConfigurationError: The rate is no number over 0.
+        """
+        if rate is not None and not 0 < rate < math.inf:
+            msg = f"rate={rate!r} must be a number of events a second, over 0"
+            raise ConfigurationError(msg)
+        self._clock = clock
+        self._interval = 0.0 if rate is None else 1 / rate
+        self._due: float | None = None
+
+    async def next(self) -> None:
+        """Wait until the next step may be made."""
+        if not self._interval:
+            return
+        now = self._clock.monotonic()
+        self._due = now if self._due is None else max(self._due + self._interval, now - _CATCH_UP)
+        if self._due > now:
+            await sleep(self._clock, self._due - now)

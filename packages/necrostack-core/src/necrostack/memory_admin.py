@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
-from necrostack.clock import Clock, sleep
+from necrostack.clock import Clock, Pace
 from necrostack.delivery import DeadLetter, Delivery, redriven_event
 from necrostack.errors import ConfigurationError, check_count
 from necrostack.event import Event
@@ -81,10 +81,14 @@ class InMemoryAdmin(Admin):
         return sum(kept.pop(name, None) is not None for name in dict.fromkeys(ids) for kept in letters)
 
     async def history(
-        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        ids: Collection[UUID] | None = None,
     ) -> AsyncIterator[Event]:
         """See `Admin.history`."""
-        for event in self._store.kept(since, until, event_type):
+        for event in self._store.kept(since, until, event_type, ids):
             yield event
 
     async def replay(
@@ -95,19 +99,16 @@ class InMemoryAdmin(Admin):
         organs: Sequence[str] | None = None,
         rate: float | None = None,
         dry_run: bool = False,
+        ids: Collection[UUID] | None = None,
     ) -> int:
         """See `Admin.replay`."""
         self._open_and_awake()
-        if rate is not None and not 0 < rate < math.inf:
-            msg = f"rate={rate!r} must be a number of events a second, over 0"
-            raise ConfigurationError(msg)
-        # What is emitted while the replay goes on is not part of it.
-        events = list(self._store.kept(since, until, event_type))
+        pace = Pace(self._clock, rate)
+        events = list(self._store.kept(since, until, event_type, ids))
         if dry_run:
             return len(events)
-        for number, event in enumerate(events):
-            if rate is not None and number > 0:
-                await sleep(self._clock, 1 / rate)
+        for event in events:
+            await pace.next()
             self._open_and_awake()
             self._store.put(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
         self._open_and_awake()

@@ -6,10 +6,11 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
+from uuid import UUID
 
 from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
@@ -99,14 +100,14 @@ class Store:
 
     def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
         """Keep new events."""
-        if self.history is not None:
-            now = self._clock.now()
-            self.history.extend(Kept(now, event) for event in events)
         if delay > 0:
             for event in events:
                 self._schedule(event, delay)
-        else:
-            self.queue.extend(events)
+            return
+        if self.history is not None:
+            now = self._clock.now()
+            self.history.extend(Kept(now, event) for event in events)
+        self.queue.extend(events)
 
     def redrive(self, letter: DeadLetter, delivery: Delivery) -> None:
         """Let a dead letter go again, and keep it readable."""
@@ -132,7 +133,11 @@ class Store:
         self.was_pulled = True
         now = self._clock.monotonic()
         while self.scheduled and self.scheduled[0][0] <= now:
-            self.queue.append(heapq.heappop(self.scheduled)[2])
+            waiting = heapq.heappop(self.scheduled)[2]
+            if isinstance(waiting, Delivery):
+                self.queue.append(waiting)
+            else:
+                self.keep([waiting])
         if self._declarations != declarations():
             self._redeclare()
         self._forget_old_pulls()
@@ -183,11 +188,19 @@ class Store:
 
     # --- history -----------------------------------------------------------------------------------------
 
-    def kept(self, since: datetime | None, until: datetime | None, event_type: str | None) -> Iterator[Event]:
+    def kept(
+        self, since: datetime | None, until: datetime | None, event_type: str | None, ids: Collection[UUID] | None
+    ) -> Iterator[Event]:
         """Go through the history, oldest first, as it is now."""
+        wanted = None if ids is None else frozenset(ids)
         for kept in list(self.history or ()):
-            if _within(kept.at, since, until) and event_type in (None, kept.event.event_type):
-                yield kept.event
+            event = kept.event
+            if (
+                _within(kept.at, since, until)
+                and event_type in (None, event.event_type)
+                and (wanted is None or event.id in wanted)
+            ):
+                yield event
 
     def trim(self, max_length: int | None, before: datetime | None) -> int:
         """Forget history; return how much."""

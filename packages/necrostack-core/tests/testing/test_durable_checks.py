@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from necrostack import backend
 from necrostack.backend import Backend, Consumer
 from necrostack.delivery import Delivery, Settlement
-from necrostack.errors import BackendClosed, NecroStackError
+from necrostack.errors import BackendClosed, BackendError, NecroStackError
 from necrostack.event import Event
 from necrostack.memory import InMemoryBackend
 from necrostack.memory_admin import InMemoryAdmin
@@ -48,6 +49,11 @@ class Group(InMemoryBackend):
         super().__init__(history=history, clock=clock)
         self.workers: list[Worker] = []
 
+    async def kept(self) -> int:
+        """How many events it ever kept, or has scheduled."""
+        stats = await self.admin.stats()
+        return stats.history + stats.scheduled
+
     def recover(self) -> None:
         """Take over what workers held whose lease ran out."""
         now = self.clock.monotonic()
@@ -62,6 +68,16 @@ class WorkerAdmin(InMemoryAdmin):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker.group._store, worker.clock, worker.max_event_size, worker.open_and_awake)
         self._workers = worker.group.workers
+        self._groups = worker.store.groups
+
+    async def groups(self) -> Sequence[backend.Group]:
+        return [backend.Group(name=name, stats=await group.admin.stats()) for name, group in self._groups.items()]
+
+    async def remove_group(self, name: str) -> bool:
+        if name in self._groups and self._groups[name].workers:
+            msg = f"{name} has workers"
+            raise BackendError(msg)
+        return self._groups.pop(name, None) is not None
 
     async def consumers(self) -> Sequence[Consumer]:
         return [
@@ -92,9 +108,9 @@ class Worker(Backend):
     async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
         self.check_open()
         self.group.max_event_size = self.max_event_size
-        before = (await self.group.admin.stats()).history
+        before = await self.group.kept()
         await self.group.enqueue(*events, delay=delay)
-        if (await self.group.admin.stats()).history > before:
+        if await self.group.kept() > before:
             await self._tell_others(events, delay)
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:

@@ -22,7 +22,7 @@ from necrostack.errors import BackendFull, NecroStackError
 from necrostack.event import Event
 from necrostack.memory import InMemoryBackend
 from necrostack.memory_admin import InMemoryAdmin
-from necrostack.store import Store
+from necrostack.store import Kept, Store
 from necrostack.testing.contract import CONTRACT, InMemoryFactory
 
 BackendT = TypeVar("BackendT", bound=type[InMemoryBackend])
@@ -370,6 +370,29 @@ class ReplaysIntoHistory(BrokenInside):
             events = [event async for event in self.history()]
             self._store.keep(events)
             return len(events)
+
+
+@caught_by("check_history_is_found_by_id")
+class IgnoresIds(BrokenInside):
+    class admin_class(InMemoryAdmin):  # noqa: N801
+        def history(self, *args: Any, ids: Any = None, **filters: Any) -> AsyncIterator[Event]:
+            return super().history(*args, **filters)
+
+
+@caught_by("check_history_does_not_hold_what_is_not_due")
+class RemembersWhatIsNotDue(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
+            super().keep(events, delay)
+            if delay > 0 and self.history is not None:
+                self.history.extend(Kept(self._clock.now(), event) for event in events)
+
+
+@caught_by("check_what_is_pending_takes_no_room")
+class CountsWhatIsPending(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def room(self) -> float:
+            return super().room() - len(self.pending)
 
 
 @caught_by("check_trimming_takes_nothing_that_is_needed")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from necrostack.backend import Admin, BackendStats, Consumer, Group, PendingDelivery
+from necrostack.clock import SYSTEM_CLOCK, Pace
 from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, check_count
 from necrostack.event import Event, payload_json
@@ -70,35 +70,39 @@ class RedisAdmin(Admin):
 
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
         """See `Admin.redrive`."""
-        link = self._link()
         if payload is not None and len(ids) != 1:
             msg = f"a new payload is for one dead letter, not for {len(ids)}; redrive them one by one"
             raise ConfigurationError(msg)
-        args: list[Any] = []
-        for letter in await self._letters_of(ids):
-            if letter.event is None or letter.redriven_at is not None:
-                continue
-            event = redriven_event(letter, payload, self._settings.max_event_size)
-            organs = None if letter.organ is None else [letter.organ]
-            record = delivery_record(event_record(event, payload_json(event)), 1, "redrive", organs)
-            args += [letter.id, len(record), *record]
-        if not args:
-            return 0
-        keys = self._keys
-        return int(await link.run(REDRIVE, (keys.dead, keys.redriven, keys.inbox), args))
+        link, keys, count = self._link(), self._keys, 0
+        for page in _pages_of(ids):
+            args: list[Any] = []
+            for letter in await self._letters_of(page):
+                if letter.event is None or letter.redriven_at is not None:
+                    continue
+                event = redriven_event(letter, payload, self._settings.max_event_size)
+                organs = None if letter.organ is None else [letter.organ]
+                record = delivery_record(event_record(event, payload_json(event)), 1, "redrive", organs)
+                args += [letter.id, len(record), *record]
+            if args:
+                count += await link.run(REDRIVE, (keys.dead, keys.redriven, keys.inbox), args)
+        return count
 
     async def discard(self, *ids: str) -> int:
         """See `Admin.discard`."""
-        known = [name for name in dict.fromkeys(ids) if _is_entry_id(name)]
-        if not known:
-            return 0
-        return int(await self._link().run(DISCARD, (self._keys.dead, self._keys.redriven), known))
+        link, names, count = self._link(), (self._keys.dead, self._keys.redriven), 0
+        for page in _pages_of(ids):
+            count += await link.run(DISCARD, names, page)
+        return count
 
     async def history(
-        self, since: datetime | None = None, until: datetime | None = None, event_type: str | None = None
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        ids: Collection[UUID] | None = None,
     ) -> AsyncIterator[Event]:
         """See `Admin.history`. Times are those of the server, in whole milliseconds."""
-        async for event, _ in self._kept(*_range(since, until), event_type):
+        async for event, _ in self._kept(*_range(since, until), event_type, ids):
             yield event
 
     async def replay(
@@ -109,11 +113,10 @@ class RedisAdmin(Admin):
         organs: Sequence[str] | None = None,
         rate: float | None = None,
         dry_run: bool = False,
+        ids: Collection[UUID] | None = None,
     ) -> int:
-        """See `Admin.replay`. It goes to this group alone."""
-        if rate is not None and not 0 < rate < math.inf:
-            msg = f"rate={rate!r} must be a number of events a second, over 0"
-            raise ConfigurationError(msg)
+        """See `Admin.replay`."""
+        pace = Pace(SYSTEM_CLOCK, rate)
         first, last = _range(since, until)
         # What is emitted while the replay goes on is not part of it.
         newest = await self._link().call("XREVRANGE", self._keys.events, last, first, "COUNT", 1)
@@ -121,12 +124,11 @@ class RedisAdmin(Admin):
             return 0
         count = 0
         waiting: list[_Entry] = []
-        async for _, entry in self._kept(first, newest[0][0].decode(), event_type):
+        async for _, entry in self._kept(first, newest[0][0].decode(), event_type, ids):
             count += 1
             if dry_run:
                 continue
-            if rate is not None and count > 1:
-                await asyncio.sleep(1 / rate)
+            await pace.next()
             waiting.append(entry)
             if rate is not None or len(waiting) >= _PAGE:
                 await self._put_again(waiting, organs)
@@ -199,12 +201,19 @@ class RedisAdmin(Admin):
                 return
             first = f"({page[-1][0].decode()}"
 
-    async def _kept(self, first: str, last: str, event_type: str | None) -> AsyncIterator[tuple[Event, _Entry]]:
+    async def _kept(
+        self, first: str, last: str, event_type: str | None, ids: Collection[UUID] | None
+    ) -> AsyncIterator[tuple[Event, _Entry]]:
         """Go through the events that are kept."""
+        wanted = None if ids is None else frozenset(ids)
         async for page in self._pages(self._keys.events, first, last):
             for _, entry in page:
                 event = read_kept_event(entry)
-                if event is not None and event_type in (None, event.event_type):
+                if (
+                    event is not None
+                    and event_type in (None, event.event_type)
+                    and (wanted is None or event.id in wanted)
+                ):
                     yield event, entry
 
     async def _put_again(self, entries: Sequence[_Entry], organs: Sequence[str] | None) -> None:
@@ -226,15 +235,19 @@ class RedisAdmin(Admin):
         ]
 
     async def _letters_of(self, ids: Sequence[str]) -> list[DeadLetter]:
-        known = [name for name in dict.fromkeys(ids) if _is_entry_id(name)]
-        if not known:
-            return []
-        found = await self._link().send([("XRANGE", self._keys.dead, name, name) for name in known])
+        found = await self._link().send([("XRANGE", self._keys.dead, name, name) for name in ids])
         return await self._letters([(entry_id, _flat(fields)) for entries in found for entry_id, fields in entries])
 
 
 def _flat(fields: Mapping[bytes, bytes]) -> _Entry:
     return [part for pair in fields.items() for part in pair]
+
+
+def _pages_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Share the ids of letters out, each once, to calls that do not hold up the server for long."""
+    known = [name for name in dict.fromkeys(ids) if _is_entry_id(name)]
+    for start in range(0, len(known), _PAGE):
+        yield known[start : start + _PAGE]
 
 
 def _is_entry_id(name: str) -> bool:

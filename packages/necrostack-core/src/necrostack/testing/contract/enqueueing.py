@@ -121,6 +121,25 @@ async def check_a_full_backend_refuses_whole_calls(factory: BackendFactory) -> N
 
 
 @check("bounded")
+async def check_what_is_pending_takes_no_room(factory: BackendFactory) -> None:
+    """`max_size` bounds what waits: live events, retries and replays that were pulled do not; handed back they do."""
+    backend = await factory.make(max_size=2)
+    await backend.enqueue(*several(2))
+    live, retried = await pull_all(factory, backend, 2)
+    await backend.settle(Settlement(retried, retries=[Retry(organ="Billing", delay=0.0)]))
+    retry = await pull_one(factory, backend)
+
+    await backend.enqueue(numbered(2))
+    await backend.enqueue(numbered(3))
+    await expect_error(backend.enqueue(numbered(4)), BackendFull)
+    await backend.ack(await pull_one(factory, backend))
+    await backend.release(live, retry)
+    await expect_error(backend.enqueue(numbered(5)), BackendFull)
+
+    expect_equal(sorted(numbers(await pull_all(factory, backend, 3))), [0, 1, 3], "what was kept")
+
+
+@check("bounded")
 async def check_a_refused_enqueue_may_be_made_again(factory: BackendFactory) -> None:
     """What was refused was not kept, so making the call again is no repetition."""
     backend = await factory.make(max_size=1)

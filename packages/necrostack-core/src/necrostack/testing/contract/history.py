@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from uuid import uuid4
 
 from necrostack.backend import Backend
 from necrostack.delivery import Failure, Retry, Settlement
@@ -60,6 +61,35 @@ async def check_history_is_found_by_type_and_time(factory: BackendFactory) -> No
     expect_equal(await _numbers(admin.history(until=between)), [0, 1], "until a time")
     expect_equal(await _numbers(admin.history(since=between, event_type=CHILD)), [3], "by both")
     expect_equal(await _numbers(admin.history(since=between, until=between)), [], "of no time at all")
+
+
+@check()
+async def check_history_is_found_by_id(factory: BackendFactory) -> None:
+    """Of many events, those that somebody names; a replay takes the same."""
+    backend = await factory.make()
+    events = several(5)
+    await _handled(factory, backend, events)
+    ids = [events[3].id, events[1].id, uuid4()]
+
+    expect_equal(await _numbers(backend.admin.history(ids=ids)), [1, 3], "by id")
+    expect_equal(await _numbers(backend.admin.history(event_type=CHILD, ids=ids)), [], "by id and event type")
+    expect_equal(await _numbers(backend.admin.history(ids=())), [], "by no id")
+    expect_equal(await backend.admin.replay(ids=ids), 2, "how many go again")
+    expect_equal(numbers(await pull_all(factory, backend, 2)), [1, 3], "what goes again")
+    await expect_empty(backend, "after the replay")
+
+
+@check()
+async def check_history_does_not_hold_what_is_not_due(factory: BackendFactory) -> None:
+    """Or a replay would deliver it early."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(1), delay=2 * factory.unit)
+
+    expect_equal(await _numbers(backend.admin.history()), [], "the history before it is due")
+    expect_equal(await backend.admin.replay(), 0, "how many go again before it is due")
+
+    expect_equal(numbers(await pull_all(factory, backend, 1)), [1], "what comes when it is due")
+    expect_equal(await _numbers(backend.admin.history()), [1], "the history afterwards")
 
 
 @check()

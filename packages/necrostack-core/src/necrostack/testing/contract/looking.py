@@ -6,12 +6,14 @@ import asyncio
 
 from necrostack.backend import Backend
 from necrostack.delivery import Failure, Retry, Settlement
+from necrostack.errors import BackendError
 from necrostack.testing.contract.check import check
 from necrostack.testing.contract.expect import (
     collected,
     dead_letters,
     expect,
     expect_equal,
+    expect_error,
     numbers,
     pull_all,
     pull_one,
@@ -92,6 +94,40 @@ async def check_consumers_and_what_they_hold_are_listed(factory: BackendFactory)
 
     expect_equal([consumer.pending for consumer in await backend.admin.consumers()], [1], "what is still held")
     expect_equal((await backend.admin.stats()).consumers, 1, "how many the stats count")
+
+
+@check()
+async def check_groups_tell_what_they_hold(factory: BackendFactory) -> None:
+    """The group of this backend is one of them, with the same stats."""
+    backend = await factory.make()
+    await backend.enqueue(*several(3))
+    await pull_one(factory, backend)
+
+    (group,) = await backend.admin.groups()
+
+    stats = await backend.admin.stats()
+    said = (group.stats.queued, group.stats.pending, group.stats.consumers)
+    expect_equal(said, (stats.queued, stats.pending, stats.consumers), "queued, pending and consumers")
+
+
+@check("durable", "groups")
+async def check_a_group_that_nobody_serves_can_be_removed(factory: BackendFactory) -> None:
+    """Not while one of its workers is alive. Afterwards nothing is kept for it."""
+    backend = await factory.make()
+    other = await factory.attach(backend, group="other")
+    await backend.enqueue(*several(3))
+    for worker in (backend, other):
+        await pull_one(factory, worker)
+
+    held = {group.name: (group.stats.queued, group.stats.pending) for group in await backend.admin.groups()}
+    expect_equal((len(held), held.get("other")), (2, (2, 1)), "how many groups, and what one holds")
+    await expect_error(backend.admin.remove_group("other"), BackendError)
+    await other.aclose()
+
+    expect_equal(await backend.admin.remove_group("other"), True, "whether there was one")
+    expect_equal(await backend.admin.remove_group("other"), False, "whether there was one again")
+    expect_equal(len(await backend.admin.groups()), 1, "the groups that are left")
+    await pull_all(factory, backend, 2)
 
 
 @check()
