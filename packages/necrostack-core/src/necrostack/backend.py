@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -14,6 +15,7 @@ from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
 from necrostack.errors import BackendError
 from necrostack.event import MAX_EVENT_SIZE, Event
+from necrostack.patience import Outage
 
 
 class Backend(ABC):
@@ -31,6 +33,11 @@ class Backend(ABC):
     batch_size: int = 100
     max_event_size: int = MAX_EVENT_SIZE
     clock: Clock = SYSTEM_CLOCK
+
+    @cached_property
+    def outage(self) -> Outage:
+        """What is known of the outage that this backend is in, shared by everybody in this process who waits."""
+        return Outage(self.clock)
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from necrostack.backend import Backend
+from necrostack.delivery import Delivery
 from necrostack.errors import EventError, HandlerResultError
 from necrostack.event import admit
 from necrostack.instrumentation import Instrumentation
@@ -90,6 +91,12 @@ class Committer:
                 del self._waiting[: len(steps)]
                 self._count(steps, accepted)
         return True
+
+    def unsettled(self) -> Sequence[Delivery]:
+        """Take out, newest first, the deliveries of all steps that wait: they could not be settled."""
+        deliveries = [step.delivery for step in reversed(self._waiting)]
+        self._waiting.clear()
+        return deliveries
 
     def close(self) -> None:
         """Start nothing more in the background."""

@@ -6,23 +6,27 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from necrostack.backend import Backend
+from necrostack.backend import Backend, BackendStats
 from necrostack.commit import Committer
 from necrostack.delivery import Delivery
-from necrostack.errors import MaxStepsExceeded
+from necrostack.errors import BackendUnavailable, MaxStepsExceeded
+from necrostack.event import Event
 from necrostack.gate import Gate, TooManySteps
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import event_facts, logger
-from necrostack.patience import Patience
+from necrostack.patience import TROUBLE, Patience
 from necrostack.report import RunReport
 from necrostack.retry import RetryPolicy
 from necrostack.routing import Routes
 from necrostack.step import RunEnded, Step, StepTaker
 from necrostack.tally import Tally
+
+T = TypeVar("T")
 
 PULL_TIMEOUT = 1.0
 """Seconds that one pull waits for events, and so how often an idle Spine looks whether it may end."""
@@ -62,7 +66,7 @@ class Run:
         self._settings = settings
         self._until_idle = until_idle
         self.tally = Tally(routes, backend.clock)
-        self._patience = Patience(settings.max_outage, backend.clock)
+        self._patience = Patience(backend.outage, settings.max_outage, backend.clock)
         self._gate = Gate(
             self.tally,
             max_hops=settings.max_hops,
@@ -84,11 +88,14 @@ class Run:
         self._logs_each = False
         self._is_stopping = False
         self._stopped = asyncio.Event()
+        self._stopped_at = 0.0
         self._error: BaseException | None = None
         self._overrun: TooManySteps | None = None
 
     def stop(self) -> None:
         """Start nothing new; what runs is finished."""
+        if not self._stopped.is_set():
+            self._stopped_at = time.monotonic()
         self._is_stopping = True
         self._stopped.set()
         self._interrupt_pull()
@@ -97,6 +104,18 @@ class Run:
         """Go on until nothing is left to do."""
         self._until_idle = True
         self._interrupt_pull()
+
+    async def join(self, topology: str) -> Collection[str]:
+        """Tell the group what runs here; return what others run. See `Backend.join`."""
+        return await self._unless_stopped(lambda: self._backend.join(topology), ())
+
+    async def keep(self, events: Sequence[Event]) -> None:
+        """Keep what the run begins with.
+
+        Raises:
+            BackendUnavailable: The run was stopped before they could be kept.
+        """
+        await self._patience.through(lambda: self._backend.enqueue(*events), self._stopped)
 
     async def execute(self) -> RunReport:
         """Work until stopped, or idle.
@@ -171,14 +190,14 @@ class Run:
                 return
             await self._committer.commit()
             self._adapt_limit()
-            self._hand.extend(await self._patience.through(lambda: self._backend.pull(limit=self._limit, timeout=0)))
+            self._hand.extend(await self._unless_stopped(lambda: self._backend.pull(limit=self._limit, timeout=0), ()))
             # What was done meanwhile may have emitted something.
             if self._hand or await self._committer.commit():
                 return
-            if self._until_idle and (await self._patience.through(self._backend.admin.stats)).idle:
+            if self._until_idle and (await self._unless_stopped(self._backend.admin.stats, BackendStats())).idle:
                 self.stop()
             elif not self._is_stopping:
-                await self._patience.through(self._pull_patiently)
+                await self._unless_stopped(self._pull_patiently, None)
 
     async def _pull_patiently(self) -> None:
         """Wait for deliveries, until interrupted."""
@@ -197,6 +216,15 @@ class Run:
     async def _pull_once(self) -> None:
         self._hand.extend(await self._backend.pull(limit=self._limit, timeout=PULL_TIMEOUT))
 
+    async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: T) -> T:
+        """Ask the backend. An outage is waited out, unless the run is to stop in it."""
+        try:
+            return await self._patience.through(operation, self._stopped)
+        except TROUBLE:
+            if not self._is_stopping:
+                raise
+            return otherwise
+
     def _interrupt_pull(self) -> None:
         if self._interrupt is not None and not self._interrupt.done():
             self._interrupt.set_result(None)
@@ -214,7 +242,7 @@ class Run:
 
     async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """End the workers, commit what is done, and hand back the rest, whatever it was that ended the run."""
-        self._is_stopping = True
+        self.stop()
         running = [worker for worker in workers if not worker.done()]
         for worker in running:
             worker.cancel()
@@ -222,15 +250,39 @@ class Run:
             _, abandoned = await asyncio.wait(running, timeout=CANCEL_GRACE)
             if abandoned:
                 logger.error("handlers_abandoned", extra={"handlers": len(abandoned)})
-        unfinished = [step.delivery for step in self._in_work if step is not None]
+        self._hand.extendleft(step.delivery for step in reversed(self._in_work) if step is not None)
         self._in_work[:] = [None] * len(self._in_work)
+        left = self._stopped_at + self._settings.drain_timeout - time.monotonic()
         try:
-            async with asyncio.timeout(max(self._settings.drain_timeout, CANCEL_GRACE)):
+            async with asyncio.timeout(max(left, CANCEL_GRACE)):
                 await self._committer.commit()
-                await self._patience.through(lambda: self._backend.release(*unfinished, *self._hand))
+                if self._hand:
+                    await self._patience.through(self._release)
         except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
-            self._error = self._error or error
+            self._error = self._error or self._told(error)
+            # A backend that cannot hand them back now may do so when it can, and a later run of this process needs it.
+            self._hand.extendleft(self._committer.unsettled())
+            with suppress(Exception):
+                async with asyncio.timeout(CANCEL_GRACE):
+                    await self._release()
         self._committer.close()
+
+    async def _release(self) -> None:
+        """Hand back what was not handled, or not settled."""
+        await self._backend.release(*self._hand)
+
+    def _told(self, error: Exception) -> Exception:
+        """Say what it was that took too long."""
+        outage = self._backend.outage
+        if not isinstance(error, TimeoutError) or outage.error is None:
+            return error
+        msg = (
+            f"the backend was out of reach for {outage.length:.1f} s when the run ended: {outage.error};"
+            f" what is not settled will be handled again"
+        )
+        told = BackendUnavailable(msg)
+        told.__cause__ = outage.error
+        return told
 
 
 def _log_handled(step: Step) -> None:

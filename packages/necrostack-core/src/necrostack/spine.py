@@ -152,13 +152,11 @@ class Spine:
         Raises:
             EventError: One of them is not what its event type says, or too large.
             BackendFull: There is no room for all of them; none was kept.
+            BackendUnavailable: The backend is out of reach, and they may be kept or not. Nothing is waited out here:
+                make the identical call again, with the same events, and they are kept once. On Redis that holds
+                within `repeat_window`.
         """
-        parent = current_event.get()
-        if parent is not None:
-            events = tuple(caused_by(event, parent) for event in events)
-        if self._settings.instrumentation is not None:
-            events = tuple(emitting(self._settings.instrumentation, event, parent) for event in events)
-        await self.backend.enqueue(*events)
+        await self.backend.enqueue(*self._stated(events))
 
     def run(self, *events: Event) -> Coroutine[Any, Any, RunReport]:
         """Emit `events`, then handle what comes until `stop()`. To be awaited.
@@ -207,6 +205,15 @@ class Spine:
 
     # --- a run ---------------------------------------------------------------------------------------------
 
+    def _stated(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Return events as they are to be kept: with their lineage, and seen by the instrumentation."""
+        parent = current_event.get()
+        if parent is not None:
+            events = tuple(caused_by(event, parent) for event in events)
+        if self._settings.instrumentation is not None:
+            events = tuple(emitting(self._settings.instrumentation, event, parent) for event in events)
+        return events
+
     def _prepare(self, *, until_idle: bool) -> Run:
         self._prepared = Run(self.backend, self._routes, self._settings, until_idle=until_idle)
         return self._prepared
@@ -227,10 +234,10 @@ class Spine:
             for organ in self.organs:
                 started.append(organ)
                 await organ.startup()
-            await self._join_group()
+            await self._join_group(run)
             try:
                 if events:
-                    await self.emit(*events)
+                    await run.keep(self._stated(events))
                 return await run.execute()
             finally:
                 await self.backend.leave(self.topology.fingerprint)
@@ -243,8 +250,8 @@ class Spine:
                 del numbers["organs"]
                 logger.info("run_stopped", extra=numbers)
 
-    async def _join_group(self) -> None:
-        others = await self.backend.join(self.topology.fingerprint)
+    async def _join_group(self, run: Run) -> None:
+        others = await run.join(self.topology.fingerprint)
         if others:
             logger.warning(
                 "topologies_differ",

@@ -261,7 +261,8 @@ async def test_a_backend_out_of_reach_ends_a_feed_that_may_not_wait(tmp_path: Pa
     feed = Feed(Source(str(path)), InMemoryBackend(), enqueue, max_outage=0.0)
     await feed.run()
 
-    assert (feed.error, feed.code) == (f"{path}, line 1: no answer", Exit.NO_BACKEND)
+    outage = "the backend was out of reach for 0.0 s, longer than max_outage=0 allows: no answer"
+    assert (feed.error, feed.code) == (f"{path}, line 1: {outage}", Exit.NO_BACKEND)
     assert (feed.kept, feed.next_line) == (0, 1)
 
 

@@ -273,4 +273,6 @@ def test_a_backend_out_of_reach_has_its_own_exit_code(necrostack: Run, folder: P
     ended = necrostack("run", "cli_unreachable", "--until-idle")
 
     assert ended.code == 4
-    assert ended.told == ["necrostack: error: no answer"]
+    assert ended.told == [
+        "necrostack: error: the backend was out of reach for 0.0 s, longer than max_outage=0 allows: no answer"
+    ]

@@ -224,7 +224,7 @@ class Feed:
         self._in_hand: tuple[Sequence[Line], int, int] | None = None
         self._window = _Window(backend) if is_windowed else None
         self._calls = _RecentCalls()
-        self._patience = Patience(max_outage, SYSTEM_CLOCK)
+        self._patience = Patience(backend.outage, max_outage, backend.clock)
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -341,7 +341,9 @@ class Feed:
             count = min(len(waiting), self._batch_limit, room)
             count = self._calls.unlike_before(waiting[:count])
             try:
-                await self._patience.through(partial(self._emit, *(event for _, event in waiting[:count])))
+                await self._patience.through(
+                    partial(self._emit, *(event for _, event in waiting[:count])), self._stopped
+                )
             except BackendFull:
                 self._batch_limit = max(1, count // 2)
                 if count == 1:
