@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import re
 import socket
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -17,9 +16,9 @@ from typing import Any, Unpack
 from redis.credentials import CredentialProvider
 
 from necrostack.backend import Backend
-from necrostack.delivery import Delivery, Failure, Settlement
+from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, BackendError, BackendFull, ConfigurationError, check_count, check_seconds
-from necrostack.event import Event, admit, payload_json
+from necrostack.event import Event, admit
 from necrostack.log import logger
 from necrostack_redis.admin import RedisAdmin
 from necrostack_redis.config import RedisOptions, RedisSettings, make_settings, read_url
@@ -27,14 +26,12 @@ from necrostack_redis.connector import Connector
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.lease import Lease
 from necrostack_redis.link import Link
-from necrostack_redis.reader import Misfit, Reader, Receipt
-from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE, SETTLE
+from necrostack_redis.reader import Reader, Receipt
+from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE
+from necrostack_redis.settling import Settler
 from necrostack_redis.template import Template, read_client
 from necrostack_redis.trimming import Trimmer
-from necrostack_redis.wire import Record, call_digest, delivery_record, event_record, letter_record
-
-_MAX_ARGUMENTS = 20_000
-"""How many strings one call to settle has, unless a single settlement has more: it holds up the server."""
+from necrostack_redis.wire import call_digest, check_fits, counted, event_record, until
 
 _LEAVE_AT_ONCE = 1000
 """How many entries a worker hands back in one script call when it leaves."""
@@ -47,6 +44,7 @@ class _Session:
     loop: asyncio.AbstractEventLoop
     link: Link
     reader: Reader
+    settler: Settler
     trimmer: Trimmer
 
 
@@ -116,15 +114,19 @@ class RedisBackend(Backend):
         args: list[Any] = [
             keys.group,
             int(settings.repeat_window * 1000),
-            math.ceil(delay * 1000),
+            until(delay),
             settings.max_size or "",
             settings.start,
             RELEASED,
             len(admitted),
         ]
         for event, payload in admitted:
-            args += _counted(event_record(event, payload))
-        names = (keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries, keys.groups)
+            args += counted(event_record(event, payload))
+        check_fits(args, f"enqueue was given {len(events)} events at once")
+        names = (
+            *(keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries),
+            *(keys.groups, keys.nothing),
+        )
         full = await link.run(ENQUEUE, names, args)
         if full:
             room, bound = full
@@ -150,20 +152,12 @@ class RedisBackend(Backend):
             self._check_open()
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
-        """See `Backend.settle`. After a call whose answer was lost, False may mean that this very call was done."""
+        """See `Backend.settle`. After an error the same settlements get the answers that they would have got."""
         session = self._open()
-        # All that can be wrong is found here, before the first settlement is done.
-        steps = [self._step(ended) for ended in settlements]
-        accepted = [False] * len(steps)
-        ours = [number for number, ended in enumerate(settlements) if self._holds(ended.delivery)]
-        for numbers in _chunks(ours, steps):
-            answers = await self._settle_steps([steps[number] for number in numbers])
-            receipts = {settlements[number].delivery.receipt for number in numbers}
-            self._held -= receipts
-            for number, answer in zip(numbers, answers, strict=True):
-                accepted[number] = answer
-            if any(receipt.is_alone for receipt in receipts if isinstance(receipt, Receipt)):
-                session.reader.wake()
+        accepted = await session.settler.settle(settlements)
+        receipts = (ended.delivery.receipt for ended in settlements)
+        if any(isinstance(receipt, Receipt) and receipt.is_alone for receipt in receipts):
+            session.reader.wake()
         return accepted
 
     async def release(self, *deliveries: Delivery) -> None:
@@ -198,6 +192,7 @@ class RedisBackend(Backend):
         self._pid = os.getpid()
         self._consumer = f"{host}-{self._pid}-{uuid.uuid4().hex[:8]}"
         self._held: set[Receipt] = set()
+        self._unanswered: set[Receipt] = set()
         self._lease = Lease(self._connector, self._keys, self.settings, self._consumer)
 
     def _open(self) -> _Session:
@@ -209,8 +204,10 @@ class RedisBackend(Backend):
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
             link = Link(self._connector)
-            reader = Reader(link, self._keys, self.settings, self._consumer, self._held, self._join, self._bury)
-            self._session = _Session(loop, link, reader, Trimmer(link, self._keys, self.settings))
+            keys, settings, me, held = self._keys, self.settings, self._consumer, self._held
+            settler = Settler(link, keys, settings, me, held, self._unanswered, self._join)
+            reader = Reader(link, keys, settings, me, held, self._join, settler.bury)
+            self._session = _Session(loop, link, reader, settler, Trimmer(link, keys, settings))
         return self._session
 
     def _check_open(self) -> None:
@@ -261,44 +258,6 @@ class RedisBackend(Backend):
         while not await link.run(LEAVE, names, (keys.group, self._consumer, RELEASED, _LEAVE_AT_ONCE)):
             pass
 
-    # --- settling ----------------------------------------------------------------------------------------
-
-    def _step(self, ended: Settlement) -> Sequence[Any]:
-        """Write a settlement as settle.lua reads it."""
-        receipt = ended.delivery.receipt
-        if not isinstance(receipt, Receipt):
-            return ()
-        args: list[Any] = [receipt.stream, receipt.entry_id, len(ended.emitted), len(ended.retries), len(ended.dead)]
-        for emitted in ended.emitted:
-            args += _counted(event_record(*admit(emitted, self.max_event_size)))
-        if ended.retries or ended.dead:
-            record = event_record(ended.delivery.event, payload_json(ended.delivery.event))
-            attempt = ended.delivery.attempt + 1
-            for retry in ended.retries:
-                args.append(math.ceil(retry.delay * 1000))
-                args += _counted(delivery_record(record, attempt, "retry", [retry.organ], retry.attempts))
-            for failure in ended.dead:
-                args += _counted(letter_record(record, failure))
-        return args
-
-    async def _settle_steps(self, steps: Sequence[Sequence[Any]]) -> Sequence[bool]:
-        keys = self._keys
-        names = (keys.events, keys.inbox, keys.retries, keys.dead, keys.bell, keys.sequence)
-        args = [keys.group, len(steps), *(part for step in steps for part in step)]
-        answers = await self._open().link.run(SETTLE, names, args)
-        if -1 in answers:
-            # What was to be settled was lost with the group. What it led to would be all there is: it goes, too.
-            await self._join()
-        return [answer == 1 for answer in answers]
-
-    async def _bury(self, misfits: Sequence[Misfit]) -> None:
-        """See `Reader`."""
-        for receipt, fields, error in misfits:  # one by one: who knows how large they are
-            failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
-            step = [receipt.stream, receipt.entry_id, 0, 0, 1, *_counted(letter_record(fields, failure))]
-            await self._settle_steps([step])
-        self._held -= {receipt for receipt, _, _ in misfits}
-
 
 def _set_up(
     url: str, client: Template | None, credentials: CredentialProvider | None, options: Mapping[str, Any]
@@ -318,22 +277,3 @@ def _set_up(
             raise ConfigurationError(msg)
         extra = {**extra, "credential_provider": credentials}
     return Connector(address, settings, extra), settings
-
-
-def _counted(record: Record) -> Iterator[Any]:
-    yield len(record)
-    yield from record
-
-
-def _chunks(numbers: Sequence[int], steps: Sequence[Sequence[Any]]) -> Iterator[list[int]]:
-    """Share steps out to calls that are not too large."""
-    chunk: list[int] = []
-    size = 0
-    for number in numbers:
-        if chunk and size + len(steps[number]) > _MAX_ARGUMENTS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(number)
-        size += len(steps[number])
-    if chunk:
-        yield chunk

@@ -20,6 +20,7 @@ class Keys:
         bell: Stream of one entry: rung when something became available that no stream tells of.
         sequence: Counter: tells apart what is scheduled for the same time.
         groups: Hash: what is known of the app's groups: how many events each has read, and how many are forgotten.
+        nothing: Never exists: scripts try on it what they are about to write elsewhere. See checks.lua.
         inbox: Stream: what goes again in this group alone: retries, redrives, replays.
         retries: Sorted set: the group's retries, by the time at which they are due.
         dead: Stream: the group's dead letters.
@@ -35,6 +36,7 @@ class Keys:
     bell: str = field(init=False)
     sequence: str = field(init=False)
     groups: str = field(init=False)
+    nothing: str = field(init=False)
     inbox: str = field(init=False)
     retries: str = field(init=False)
     dead: str = field(init=False)
@@ -44,7 +46,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         of_app = f"necrostack:{{{self.app}}}"
-        for name in ("events", "schedule", "bell", "sequence", "groups"):
+        for name in ("events", "schedule", "bell", "sequence", "groups", "nothing"):
             object.__setattr__(self, name, f"{of_app}:{name}")
         for name in ("inbox", "retries", "dead", "redriven", "leases", "topologies"):
             object.__setattr__(self, name, f"{of_app}:{name}:{self.group}")
@@ -52,3 +54,7 @@ class Keys:
     def call(self, digest: str) -> str:
         """The mark of an `enqueue` call, by what it held."""
         return f"necrostack:{{{self.app}}}:call:{digest}"
+
+    def settled(self, consumer: str) -> str:
+        """What a worker settled in its last calls: a call whose reply was lost is answered as it was the first time."""
+        return f"necrostack:{{{self.app}}}:settled:{self.group}:{consumer}"

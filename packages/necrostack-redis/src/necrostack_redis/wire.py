@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -12,7 +13,7 @@ from hashlib import sha256
 from typing import Any, get_args
 
 from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
-from necrostack.errors import EventError
+from necrostack.errors import EventError, EventTooLarge
 from necrostack.event import Event
 from necrostack.payload import json_bytes
 
@@ -21,6 +22,12 @@ Record = Sequence[bytes | str]
 
 FORMAT = b"1"
 """The version of what is written here. An entry in another one becomes a dead letter."""
+
+_MOST_OF_A_CALL, _MOST_BYTES_OF_A_CALL = 1_000_000, 256 * 2**20
+"""What one call may have: Redis 6.2 takes 1,048,576 strings, and every server at most 1 GiB, with copies on its way."""
+
+_LONGEST_DELAY = 100 * 366 * 86_400.0
+"""Seconds: a hundred years, for whom "later" means never. More would not fit into the server's numbers."""
 
 
 class Undecodable(Exception):
@@ -61,6 +68,33 @@ def event_record(event: Event, payload: bytes) -> Record:
         "payload",
         payload,
     )
+
+
+def counted(record: Record) -> Iterator[Any]:
+    """Go through a record as scripts take it: its length first."""
+    yield len(record)
+    yield from record
+
+
+def bytes_of(parts: Sequence[Any]) -> int:
+    """About how many bytes records have: payloads and headers, beside which the rest is small."""
+    return sum(len(part) for part in parts if type(part) is bytes)
+
+
+def check_fits(parts: Sequence[Any], what: str) -> None:
+    """Refuse what no server takes in one call.
+
+    Raises:
+        EventTooLarge: It is too much.
+    """
+    if len(parts) > _MOST_OF_A_CALL or bytes_of(parts) > _MOST_BYTES_OF_A_CALL:
+        msg = f"{what}, {bytes_of(parts) / 2**20:.0f} MiB, more than Redis takes as one step; give it less at once"
+        raise EventTooLarge(msg)
+
+
+def until(delay: float) -> int:
+    """Return the milliseconds of a delay, which end no earlier than it does."""
+    return math.ceil(min(delay, _LONGEST_DELAY) * 1000)
 
 
 def read_event(entry: Sequence[bytes], max_size: int) -> Event:

@@ -34,9 +34,9 @@ def _script(name: str, *parts: str) -> Script:
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-ENQUEUE = _script("enqueue", "parts/time", "parts/schedule", "parts/queued")
+ENQUEUE = _script("enqueue", "parts/checks", "parts/time", "parts/schedule", "parts/queued")
 PULL = _script("pull", "parts/time")
-SETTLE = _script("settle", "parts/time", "parts/schedule")
+SETTLE = _script("settle", "parts/checks", "parts/time", "parts/schedule")
 RELEASE = _script("release")
 STRAYS = _script("strays")
 JOIN = _script("join", "parts/time")

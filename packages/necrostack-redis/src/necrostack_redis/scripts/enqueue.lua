@@ -1,11 +1,13 @@
 -- Keeps events, all or none, unless the identical call was kept before or there is no room.
 --
--- KEYS: 1 events, 2 schedule, 3 bell, 4 sequence, 5 mark of this call, 6 inbox, 7 retries, 8 groups
+-- KEYS: 1 events, 2 schedule, 3 bell, 4 sequence, 5 mark of this call, 6 inbox, 7 retries, 8 groups, 9 nothing
 -- ARGV: 1 group, 2 milliseconds that the mark stays, 3 milliseconds of delay, 4 how many may wait ('' without a bound),
 --       5 'earliest' or 'latest': where the group will start if it does not exist yet,
 --       6 the consumer that holds what was handed back, 7 number of events,
 --       then for each event the length of its record and the record
 -- Returns: 0, or how many fit and the bound, if it was full
+local wrong = wrong_type({'stream', 'zset', 'stream', 'string', 'string', 'stream', 'zset', 'hash'})
+if wrong then return wrong end
 if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 
 local bound = tonumber(ARGV[4])
@@ -17,9 +19,25 @@ if bound then
   if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end
 
--- From here on nothing may fail. When memory is full, the server refuses the first write, and so the whole call.
 local delay, at = tonumber(ARGV[3]), 8
+for _ = 1, tonumber(ARGV[7]) do
+  local last, wrong_record = record_end(at)
+  if wrong_record then return wrong_record end
+  at = last + 1
+end
+if at ~= #ARGV + 1 then return redis.error_reply('ERR the call is torn') end
+wrong = delay > 0 and wrong_count(KEYS[4]) or exhausted(delay > 0 and KEYS[3] or KEYS[1])
+if wrong then return wrong end
+-- When memory is full, the server refuses the first of these, and so the whole call.
+try(KEYS[9], {'XADD', 'SET'})
+if delay > 0 then
+  try(KEYS[9], {'ZADD'})
+  redis.call('INCRBY', KEYS[4], 0)
+end
+
+-- From here on nothing may fail.
 local due = delay > 0 and math.ceil(microseconds() / 1000) + delay -- never early
+at = 8
 for _ = 1, tonumber(ARGV[7]) do
   local length = tonumber(ARGV[at])
   if due then

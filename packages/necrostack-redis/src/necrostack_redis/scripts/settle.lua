@@ -1,59 +1,79 @@
 -- Ends deliveries, each in one step: acknowledges it, and keeps what it emitted, its retries and its dead letters.
 --
 -- XACK is the gate of each step: it answers 1 to one caller only, however often and by whomever a delivery is settled.
--- So of two workers that both handled it one wins, and a call whose reply was lost may be made again.
--- XACK frees memory, so a server whose memory is full lets all that follows it pass.
+-- So of two workers that both handled it one wins. After the first XACK nothing may fail: all checks come before.
+-- A server whose memory is full lets a script go on that wrote something which needs none, as XACK does.
 --
--- KEYS: 1 events, 2 inbox, 3 retries, 4 dead, 5 bell, 6 sequence
--- ARGV: 1 group, 2 number of steps, then for each step:
+-- A call whose reply was lost is made again. What it ended the first time is written down for its worker, so that it gets
+-- the same answer: when a worker says that it lacks answers, that is added to; when it has them all, it begins anew.
+--
+-- KEYS: 1 events, 2 inbox, 3 retries, 4 dead, 5 bell, 6 sequence, 7 settled by this worker, 8 nothing
+-- ARGV: 1 group, 2 whether the worker lacks an answer, 1 or 0, 3 number of steps, then for each step:
 --       1 or 2 (the stream of the delivery, as in KEYS), entry id, number emitted, number of retries, number of letters,
 --       for each event emitted the length of its record and the record,
 --       for each retry the delay in milliseconds, the length of its record and the record,
 --       for each dead letter the length of its record and the record
--- Returns: for each step 1 if it was done, 0 if the delivery was not to be settled any more, -1 if the group is gone
-local types = {'stream', 'stream', 'zset', 'stream', 'stream', 'string'}
-for i, wanted in ipairs(types) do
-  local found = redis.call('TYPE', KEYS[i]).ok
-  if found ~= 'none' and found ~= wanted then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ' and must be a ' .. wanted)
-  end
-end
+-- Returns: for each step 1 if it was done, by this call or by one whose reply was lost,
+--          0 if the delivery was not to be settled any more, -1 if the group is gone
+local SETTLED_FOR = 86400000 -- milliseconds: nobody waits longer for the answer to a call
+
+local wrong = wrong_type({'stream', 'stream', 'zset', 'stream', 'stream', 'string', 'string'})
+if wrong then return wrong end
 
 -- Where each step begins. Reading all of them first means that a torn call does nothing at all.
-local starts, at = {}, 3
-local function count(position)
-  local number = tonumber(ARGV[position])
-  if not number then error('settle.lua: argument ' .. position .. ' is no number', 0) end
-  return number
+local starts, at, adds, schedules = {}, 4, {}, false
+local function torn()
+  return redis.error_reply('ERR the call is torn at argument ' .. at)
 end
-local function skip_record(position)
-  local length = count(position)
-  if length < 2 or length % 2 ~= 0 then error('settle.lua: argument ' .. position .. ' is no length', 0) end
-  return position + 1 + length
-end
-for step = 1, count(2) do
+for step = 1, tonumber(ARGV[3]) or 0 do
   starts[step] = at
-  local emitted, retries, letters = count(at + 2), count(at + 3), count(at + 4)
-  if not KEYS[count(at)] then error('settle.lua: argument ' .. at .. ' is no stream', 0) end
+  local emitted, retries, letters = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  if not (letters and retries and emitted and (ARGV[at] == '1' or ARGV[at] == '2')) then return torn() end
   at = at + 5
-  for _ = 1, emitted do at = skip_record(at) end
-  for _ = 1, retries do
-    count(at)
-    at = skip_record(at + 1)
+  for i = 1, emitted + retries + letters do
+    local stream = KEYS[1]
+    if i > emitted + retries then
+      stream = KEYS[4]
+    elseif i > emitted then
+      local delay = tonumber(ARGV[at])
+      if not delay then return torn() end
+      if delay > 0 then schedules = true end
+      stream = delay > 0 and KEYS[5] or KEYS[2]
+      at = at + 1
+    end
+    adds[stream] = true
+    local last, wrong_record = record_end(at)
+    if wrong_record then return wrong_record end
+    at = last + 1
   end
-  for _ = 1, letters do at = skip_record(at) end
 end
-if at ~= #ARGV + 1 then error('settle.lua: the call is torn', 0) end
+if at ~= #ARGV + 1 then return torn() end
+for stream in pairs(adds) do
+  wrong = exhausted(stream)
+  if wrong then return wrong end
+end
+wrong = schedules and wrong_count(KEYS[6])
+if wrong then return wrong end
+redis.call('ZREM', KEYS[3], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
+try(KEYS[8], {'SET', 'XADD', 'XDEL'})
+if schedules then
+  try(KEYS[8], {'ZADD'})
+  redis.call('INCRBY', KEYS[6], 0)
+end
 
-local group, now, results, rung = ARGV[1], microseconds(), {}, false
+local group, now, results, rings = ARGV[1], microseconds(), {}, false
+local settled = ARGV[2] == '1' and redis.call('GET', KEYS[7]) or ''
+local news = {settled}
 for step, start in ipairs(starts) do
   local stream, id = KEYS[tonumber(ARGV[start])], ARGV[start + 1]
+  local name = ARGV[start] .. ':' .. id .. ' '
   if redis.call('XACK', stream, group, id) == 0 then
+    results[step] = string.find(settled, name, 1, true) and 1 or 0
     -- It answers the same when the group is gone: that must not be taken for "done before".
-    local gone = redis.pcall('XPENDING', stream, group).err
-    results[step] = gone and -1 or 0
+    if results[step] == 0 and redis.pcall('XPENDING', stream, group).err then results[step] = -1 end
   else
     results[step] = 1
+    news[#news + 1] = name
     if stream == KEYS[2] then redis.call('XDEL', stream, id) end -- the inbox is no history
     local at = start + 5
     for _ = 1, tonumber(ARGV[start + 2]) do
@@ -65,7 +85,7 @@ for step, start in ipairs(starts) do
       local delay, length = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
       if delay > 0 then
         schedule(KEYS[3], KEYS[6], math.ceil(now / 1000) + delay, {unpack(ARGV, at + 2, at + 1 + length)})
-        rung = true
+        rings = true
       else
         redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 2, at + 1 + length))
       end
@@ -80,5 +100,6 @@ for step, start in ipairs(starts) do
     end
   end
 end
-if rung then ring(KEYS[5]) end
+if rings then ring(KEYS[5]) end
+if #news > 1 then redis.call('SET', KEYS[7], table.concat(news), 'PX', SETTLED_FOR) end
 return results

@@ -1,6 +1,6 @@
 -- Keeps a record in a schedule until it is due. The number before it tells apart, and keeps in order, what is due at once.
 local function schedule(key, sequence, due, record)
-  local number = redis.call('INCR', sequence)
+  local number = redis.call('INCRBY', sequence, 1)
   redis.call('ZADD', key, whole(due), string.format('%016.0f', number) .. cmsgpack.pack(record))
 end
 
