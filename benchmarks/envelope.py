@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from benchmarks.orders import Order
 
@@ -20,6 +20,12 @@ class Envelope(BaseModel, frozen=True):
     id: UUID = Field(default_factory=uuid4)
     timestamp: datetime = Field(default_factory=utc_now)
     event_type: str
+
+
+class Untyped(Envelope, frozen=True):
+    """One class for every event type; its payload is any JSON object."""
+
+    payload: dict[str, JsonValue]
 
 
 class OrderPlaced(Envelope, frozen=True):

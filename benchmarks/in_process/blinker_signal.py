@@ -12,11 +12,11 @@ async def inline(n: int, tally: Tally) -> None:
 
     async def on_placed(sender: object, event: OrderPlaced) -> None:
         name = event.payload.order_id
-        tally.count_placed(name)
+        tally.count(name)
         await confirmed.send_async(event=OrderConfirmed(payload=new_order(name)))
 
     async def on_confirmed(sender: object, event: OrderConfirmed) -> None:
-        tally.count_confirmed(event.payload.order_id)
+        tally.count(event.payload.order_id, 1)
 
     placed.connect(on_placed)
     confirmed.connect(on_confirmed)

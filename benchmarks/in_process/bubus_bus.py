@@ -20,11 +20,11 @@ class OrderConfirmed(BaseEvent[None]):
 def _subscribe(bus: EventBus, tally: Tally) -> None:
     async def on_placed(event: OrderPlaced) -> None:
         name = event.payload.order_id
-        tally.count_placed(name)
+        tally.count(name)
         bus.dispatch(OrderConfirmed(payload=new_order(name)))
 
     async def on_confirmed(event: OrderConfirmed) -> None:
-        tally.count_confirmed(event.payload.order_id)
+        tally.count(event.payload.order_id, 1)
 
     bus.on(OrderPlaced, on_placed)
     bus.on(OrderConfirmed, on_confirmed)

@@ -32,11 +32,11 @@ async def inline(n: int, tally: Tally) -> None:
 
     async def on_placed(event: OrderPlaced, ctx: lato.TransactionContext) -> None:
         name = event.payload.order_id
-        tally.count_placed(name)
+        tally.count(name)
         await ctx.publish_async(OrderConfirmed(payload=new_order(name)))
 
     async def on_confirmed(event: OrderConfirmed) -> None:
-        tally.count_confirmed(event.payload.order_id)
+        tally.count(event.payload.order_id, 1)
 
     app.handler(OrderPlaced)(on_placed)
     app.handler(OrderConfirmed)(on_confirmed)

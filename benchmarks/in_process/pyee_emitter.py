@@ -12,11 +12,11 @@ def _emitter(tally: Tally) -> AsyncIOEventEmitter:
 
     async def on_placed(event: OrderPlaced) -> None:
         name = event.payload.order_id
-        tally.count_placed(name)
+        tally.count(name)
         emitter.emit("ORDER_CONFIRMED", OrderConfirmed(payload=new_order(name)))
 
     async def on_confirmed(event: OrderConfirmed) -> None:
-        tally.count_confirmed(event.payload.order_id)
+        tally.count(event.payload.order_id, 1)
 
     emitter.on("ORDER_PLACED", on_placed)
     emitter.on("ORDER_CONFIRMED", on_confirmed)

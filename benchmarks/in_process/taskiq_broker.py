@@ -15,13 +15,13 @@ PlacedTask = AsyncTaskiqDecoratedTask[[OrderPlaced], Coroutine[Any, Any, None]]
 
 def _register(broker: InMemoryBroker, tally: Tally) -> PlacedTask:
     async def on_confirmed(event: OrderConfirmed) -> None:
-        tally.count_confirmed(event.payload.order_id)
+        tally.count(event.payload.order_id, 1)
 
     confirmed = broker.register_task(on_confirmed, task_name="ORDER_CONFIRMED")
 
     async def on_placed(event: OrderPlaced) -> None:
         name = event.payload.order_id
-        tally.count_placed(name)
+        tally.count(name)
         await confirmed.kiq(OrderConfirmed(payload=new_order(name)))
 
     return broker.register_task(on_placed, task_name="ORDER_PLACED")

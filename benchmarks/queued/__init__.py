@@ -1,1 +1,1 @@
-"""memory: what a queued event occupies."""
+"""W1g: what an event costs when many of them wait."""
