@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,6 +15,7 @@ from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
 from necrostack.errors import BackendError
 from necrostack.event import MAX_EVENT_SIZE, Event
+from necrostack.finding import Finding
 from necrostack.patience import Outage
 
 
@@ -211,6 +212,21 @@ class Consumer:
     idle: float
 
 
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event in the history.
+
+    Attributes:
+        event: It.
+        kept_at: When it was kept, UTC.
+        position: Where it stands, for going on after it; opaque to everyone but the backend.
+    """
+
+    event: Event
+    kept_at: datetime
+    position: str
+
+
 class Admin(ABC):
     """Looks at what a backend keeps, and repairs it. What the command line can do, this does."""
 
@@ -239,6 +255,14 @@ class Admin(ABC):
             redriven: Those that were redriven, instead of those that wait.
         """
 
+    async def dead_letter(self, name: str) -> DeadLetter | None:
+        """Find a dead letter by its id, redriven or not."""
+        for redriven in (False, True):
+            async for letter in self.dead_letters(redriven=redriven):
+                if letter.id == name:
+                    return letter
+        return None
+
     @abstractmethod
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
         """Deliver dead letters again, each at most once, to the Organ that failed, as a first attempt with 0 hops.
@@ -259,13 +283,16 @@ class Admin(ABC):
         """Forget dead letters, redriven ones too. Returns how many there were to forget."""
 
     @abstractmethod
-    def history(
+    def kept(
         self,
         since: datetime | None = None,
         until: datetime | None = None,
         event_type: str | None = None,
         ids: Collection[UUID] | None = None,
-    ) -> AsyncIterator[Event]:
+        *,
+        after: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[KeptEvent]:
         """Go through the events that are kept, oldest first. A delayed event is one of them once it is due.
 
         Args:
@@ -273,7 +300,20 @@ class Admin(ABC):
             until: Only what was kept before this time.
             event_type: Only events of this type.
             ids: Only events with these ids.
+            after: Only what was kept after this position: what is new since then.
+            newest_first: Whether to go the other way round.
         """
+
+    async def history(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        event_type: str | None = None,
+        ids: Collection[UUID] | None = None,
+    ) -> AsyncIterator[Event]:
+        """Go through the events that are kept, oldest first, without when and where. See `kept`."""
+        async for found in self.kept(since, until, event_type, ids):
+            yield found.event
 
     @abstractmethod
     async def replay(
@@ -285,17 +325,19 @@ class Admin(ABC):
         rate: float | None = None,
         dry_run: bool = False,
         ids: Collection[UUID] | None = None,
+        on_progress: Callable[[int], object] | None = None,
     ) -> int:
         """Deliver history again, with the same ids, to this group alone. What is emitted meanwhile is not part of it.
 
         Args:
-            since: See `history`.
-            until: See `history`.
-            event_type: See `history`.
+            since: See `kept`.
+            until: See `kept`.
+            event_type: See `kept`.
             organs: Only to these Organs; None for all that listen.
             rate: How many events a second at the most.
             dry_run: Only count.
-            ids: See `history`.
+            ids: See `kept`.
+            on_progress: Called now and then with how many went, or would, so far.
 
         Returns:
             How many events go again, or would.
@@ -332,3 +374,23 @@ class Admin(ABC):
         Returns:
             How many events were forgotten.
         """
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what is wrong, may go wrong, or is good to know of what is kept and where."""
+        findings = [_on_group(group) for group in await self.groups()]
+        async for letter in self.dead_letters():
+            dead = (await self.stats()).dead
+            what = f"{dead} dead letters wait, the oldest since {letter.dead_at:%Y-%m-%d %H:%M} UTC"
+            remedy = "necrostack dlq list --group-by cause says why; redrive or discard them"
+            findings.append(Finding("warning", what, remedy))
+            break
+        return [finding for finding in findings if finding is not None]
+
+
+def _on_group(group: Group) -> Finding | None:
+    stats = group.stats
+    waiting = stats.queued + stats.pending
+    if stats.consumers or not waiting:
+        return None
+    what = f"{waiting} events wait for the group {group.name!r}, in which no worker is alive"
+    return Finding("warning", what, "start a worker of that group; if nobody needs it any more, remove the group")

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from necrostack.backend import Admin, BackendStats, Consumer, PendingDelivery
+from necrostack.backend import Admin, BackendStats, Consumer, KeptEvent, PendingDelivery
 from necrostack.clock import Clock, Pace
 from necrostack.delivery import DeadLetter, Delivery, redriven_event
 from necrostack.errors import ConfigurationError, check_count
-from necrostack.event import Event
 from necrostack.store import Store
 
 
@@ -80,16 +79,20 @@ class InMemoryAdmin(Admin):
         letters = (self._store.dead, self._store.redriven)
         return sum(kept.pop(name, None) is not None for name in dict.fromkeys(ids) for kept in letters)
 
-    async def history(
+    async def kept(
         self,
         since: datetime | None = None,
         until: datetime | None = None,
         event_type: str | None = None,
         ids: Collection[UUID] | None = None,
-    ) -> AsyncIterator[Event]:
-        """See `Admin.history`."""
-        for event in self._store.kept(since, until, event_type, ids):
-            yield event
+        *,
+        after: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[KeptEvent]:
+        """See `Admin.kept`."""
+        found = self._store.kept(since, until, event_type, ids, after)
+        for kept in reversed([*found]) if newest_first else found:
+            yield kept
 
     async def replay(
         self,
@@ -100,17 +103,20 @@ class InMemoryAdmin(Admin):
         rate: float | None = None,
         dry_run: bool = False,
         ids: Collection[UUID] | None = None,
+        on_progress: Callable[[int], object] | None = None,
     ) -> int:
         """See `Admin.replay`."""
         self._open_and_awake()
         pace = Pace(self._clock, rate)
-        events = list(self._store.kept(since, until, event_type, ids))
+        events = [kept.event for kept in self._store.kept(since, until, event_type, ids)]
         if dry_run:
             return len(events)
-        for event in events:
+        for number, event in enumerate(events, 1):
             await pace.next()
             self._open_and_awake()
             self._store.put(Delivery(event, 1, "replay", None if organs is None else tuple(organs)))
+            if on_progress is not None:
+                on_progress(number)
         self._open_and_awake()
         return len(events)
 

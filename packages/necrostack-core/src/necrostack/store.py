@@ -7,11 +7,12 @@ import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 from uuid import UUID
 
+from necrostack.backend import KeptEvent
 from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import EventError, explain
@@ -31,14 +32,6 @@ _receipts = itertools.count(1)
 
 MAX_REDRIVEN = 10_000
 """How many dead letters stay readable after they were redriven; the oldest are forgotten first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An event in the history, with the time at which it was kept."""
-
-    at: datetime
-    event: Event
 
 
 class Store:
@@ -61,11 +54,12 @@ class Store:
         self.pending: dict[object, Delivery] = {}
         self.dead: dict[str, DeadLetter] = {}
         self.redriven: dict[str, DeadLetter] = {}
-        self.history: deque[Kept] | None = deque(maxlen=history) if history else None
+        self.history: deque[KeptEvent] | None = deque(maxlen=history) if history else None
         self.was_pulled = False
         self._clock = clock
         self._max_size = max_size
         self._numbers = itertools.count(1)
+        self._positions = itertools.count(1)
         # When pending deliveries were pulled: the first receipt of each pull, and its time.
         self._pulls: deque[tuple[int, float]] = deque()
         # The calls to `enqueue` that were kept, oldest first: by the first event's id and what else makes a call
@@ -105,8 +99,7 @@ class Store:
                 self._schedule(event, delay)
             return
         if self.history is not None:
-            now = self._clock.now()
-            self.history.extend(Kept(now, event) for event in events)
+            self.history.extend(self._positioned(events))
         self.queue.extend(events)
 
     def redrive(self, letter: DeadLetter, delivery: Delivery) -> None:
@@ -189,25 +182,32 @@ class Store:
     # --- history -----------------------------------------------------------------------------------------
 
     def kept(
-        self, since: datetime | None, until: datetime | None, event_type: str | None, ids: Collection[UUID] | None
-    ) -> Iterator[Event]:
+        self,
+        since: datetime | None,
+        until: datetime | None,
+        event_type: str | None,
+        ids: Collection[UUID] | None,
+        after: str | None = None,
+    ) -> Iterator[KeptEvent]:
         """Go through the history, oldest first, as it is now."""
         wanted = None if ids is None else frozenset(ids)
+        last = int(after or 0)
         for kept in list(self.history or ()):
-            event = kept.event
             if (
-                _within(kept.at, since, until)
-                and event_type in (None, event.event_type)
-                and (wanted is None or event.id in wanted)
+                int(kept.position) > last
+                and _within(kept.kept_at, since, until)
+                and event_type in (None, kept.event.event_type)
+                and (wanted is None or kept.event.id in wanted)
             ):
-                yield event
+                yield kept
 
     def trim(self, max_length: int | None, before: datetime | None) -> int:
         """Forget history; return how much."""
         history = self.history or deque()
         length = len(history)
         while history and (
-            (max_length is not None and len(history) > max_length) or (before is not None and history[0].at < before)
+            (max_length is not None and len(history) > max_length)
+            or (before is not None and history[0].kept_at < before)
         ):
             history.popleft()
         return length - len(history)
@@ -218,6 +218,10 @@ class Store:
         (first, _), _ = self._calls.popitem(last=False)
         if left := self._firsts.pop(first) - 1:
             self._firsts[first] = left
+
+    def _positioned(self, events: Sequence[Event]) -> list[KeptEvent]:
+        now = self._clock.now()
+        return [KeptEvent(event, now, str(next(self._positions))) for event in events]
 
     def _schedule(self, waiting: Event | Delivery, delay: float) -> None:
         heapq.heappush(self.scheduled, (self._clock.monotonic() + delay, next(self._numbers), waiting))

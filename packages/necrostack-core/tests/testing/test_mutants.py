@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import pytest
 
-from necrostack.backend import BackendStats
+from necrostack.backend import BackendStats, KeptEvent
 from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import BackendFull, NecroStackError
 from necrostack.event import Event
 from necrostack.memory import InMemoryBackend
 from necrostack.memory_admin import InMemoryAdmin
-from necrostack.store import Kept, Store
+from necrostack.store import Store
 from necrostack.testing.contract import CONTRACT, InMemoryFactory
 
 BackendT = TypeVar("BackendT", bound=type[InMemoryBackend])
@@ -375,8 +375,10 @@ class ReplaysIntoHistory(BrokenInside):
 @caught_by("check_history_is_found_by_id")
 class IgnoresIds(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801
-        def history(self, *args: Any, ids: Any = None, **filters: Any) -> AsyncIterator[Event]:
-            return super().history(*args, **filters)
+        def kept(
+            self, since: Any = None, until: Any = None, event_type: Any = None, ids: Any = None, **place: Any
+        ) -> AsyncIterator[KeptEvent]:
+            return super().kept(since, until, event_type, **place)
 
 
 @caught_by("check_history_does_not_hold_what_is_not_due")
@@ -385,7 +387,21 @@ class RemembersWhatIsNotDue(BrokenInside):
         def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
             super().keep(events, delay)
             if delay > 0 and self.history is not None:
-                self.history.extend(Kept(self._clock.now(), event) for event in events)
+                self.history.extend(self._positioned(events))
+
+
+@caught_by("check_history_can_be_followed")
+class BeginsAnew(BrokenInside):
+    class admin_class(InMemoryAdmin):  # noqa: N801
+        def kept(self, *args: Any, after: str | None = None, **filters: Any) -> AsyncIterator[KeptEvent]:
+            return super().kept(*args, **filters)
+
+
+@caught_by("check_a_dead_letter_is_found_by_its_id")
+class FindsOnlyWhatWaits(BrokenInside):
+    class admin_class(InMemoryAdmin):  # noqa: N801
+        async def dead_letter(self, name: str) -> DeadLetter | None:
+            return next(iter([letter async for letter in self.dead_letters() if letter.id == name]), None)
 
 
 @caught_by("check_what_is_pending_takes_no_room")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from necrostack.backend import Admin, BackendStats, Consumer, Group, PendingDelivery
+from necrostack.backend import Admin, BackendStats, Consumer, Group, KeptEvent, PendingDelivery
 from necrostack.clock import SYSTEM_CLOCK, Pace
 from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, check_count
@@ -68,6 +68,10 @@ class RedisAdmin(Admin):
                 if is_redriven == redriven and letter.matches(event_type, organ, error, since, until):
                     yield letter
 
+    async def dead_letter(self, name: str) -> DeadLetter | None:
+        """See `Admin.dead_letter`."""
+        return next(iter(await self._letters_of([name] if _is_entry_id(name) else [])), None)
+
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
         """See `Admin.redrive`."""
         if payload is not None and len(ids) != 1:
@@ -94,16 +98,23 @@ class RedisAdmin(Admin):
             count += await link.run(DISCARD, names, page)
         return count
 
-    async def history(
+    async def kept(
         self,
         since: datetime | None = None,
         until: datetime | None = None,
         event_type: str | None = None,
         ids: Collection[UUID] | None = None,
-    ) -> AsyncIterator[Event]:
-        """See `Admin.history`. Times are those of the server, in whole milliseconds."""
-        async for event, _ in self._kept(*_range(since, until), event_type, ids):
-            yield event
+        *,
+        after: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[KeptEvent]:
+        """See `Admin.kept`. Times are those of the server, in whole milliseconds."""
+        first, last = _range(since, until)
+        if after is not None and (since is None or _numbers(after) >= _numbers(first)):
+            first = f"({after}"
+        async for event, entry_id, _ in self._kept(first, last, event_type, ids, newest_first=newest_first):
+            position = entry_id.decode()
+            yield KeptEvent(event, moment(_numbers(position)[0] * 1000), position)
 
     async def replay(
         self,
@@ -114,6 +125,7 @@ class RedisAdmin(Admin):
         rate: float | None = None,
         dry_run: bool = False,
         ids: Collection[UUID] | None = None,
+        on_progress: Callable[[int], object] | None = None,
     ) -> int:
         """See `Admin.replay`."""
         pace = Pace(SYSTEM_CLOCK, rate)
@@ -124,15 +136,16 @@ class RedisAdmin(Admin):
             return 0
         count = 0
         waiting: list[_Entry] = []
-        async for _, entry in self._kept(first, newest[0][0].decode(), event_type, ids):
+        async for _, _, entry in self._kept(first, newest[0][0].decode(), event_type, ids):
             count += 1
-            if dry_run:
-                continue
-            await pace.next()
-            waiting.append(entry)
-            if rate is not None or len(waiting) >= _PAGE:
+            if not dry_run:
+                await pace.next()
+                waiting.append(entry)
+            if rate is not None or count % _PAGE == 0:
                 await self._put_again(waiting, organs)
                 waiting = []
+                if on_progress is not None:
+                    on_progress(count)
         await self._put_again(waiting, organs)
         return count
 
@@ -191,30 +204,40 @@ class RedisAdmin(Admin):
 
     # --- entries -----------------------------------------------------------------------------------------
 
-    async def _pages(self, stream: str, first: str, last: str) -> AsyncIterator[Sequence[tuple[bytes, _Entry]]]:
+    async def _pages(
+        self, stream: str, first: str, last: str, *, newest_first: bool = False
+    ) -> AsyncIterator[Sequence[tuple[bytes, _Entry]]]:
         """Go through a stream from one id to another: the ids and fields of its entries, a page at a time."""
         while True:
-            page = await self._link().call("XRANGE", stream, first, last, "COUNT", _PAGE)
+            bounds = ("XREVRANGE", stream, last, first) if newest_first else ("XRANGE", stream, first, last)
+            page = await self._link().call(*bounds, "COUNT", _PAGE)
             if page:
                 yield [(entry_id, _flat(fields)) for entry_id, fields in page]
             if len(page) < _PAGE:
                 return
-            first = f"({page[-1][0].decode()}"
+            end = f"({page[-1][0].decode()}"
+            first, last = (first, end) if newest_first else (end, last)
 
     async def _kept(
-        self, first: str, last: str, event_type: str | None, ids: Collection[UUID] | None
-    ) -> AsyncIterator[tuple[Event, _Entry]]:
-        """Go through the events that are kept."""
+        self,
+        first: str,
+        last: str,
+        event_type: str | None,
+        ids: Collection[UUID] | None,
+        *,
+        newest_first: bool = False,
+    ) -> AsyncIterator[tuple[Event, bytes, _Entry]]:
+        """Go through the events that are kept, each with the id and the fields of its entry."""
         wanted = None if ids is None else frozenset(ids)
-        async for page in self._pages(self._keys.events, first, last):
-            for _, entry in page:
+        async for page in self._pages(self._keys.events, first, last, newest_first=newest_first):
+            for entry_id, entry in page:
                 event = read_kept_event(entry)
                 if (
                     event is not None
                     and event_type in (None, event.event_type)
                     and (wanted is None or event.id in wanted)
                 ):
-                    yield event, entry
+                    yield event, entry_id, entry
 
     async def _put_again(self, entries: Sequence[_Entry], organs: Sequence[str] | None) -> None:
         if not entries:
@@ -235,6 +258,8 @@ class RedisAdmin(Admin):
         ]
 
     async def _letters_of(self, ids: Sequence[str]) -> list[DeadLetter]:
+        if not ids:
+            return []
         found = await self._link().send([("XRANGE", self._keys.dead, name, name) for name in ids])
         return await self._letters([(entry_id, _flat(fields)) for entries in found for entry_id, fields in entries])
 
@@ -253,6 +278,12 @@ def _pages_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 def _is_entry_id(name: str) -> bool:
     first, separator, second = name.partition("-")
     return bool(separator) and all(part.isdecimal() and part.isascii() and len(part) <= 20 for part in (first, second))
+
+
+def _numbers(entry_id: str) -> tuple[int, int]:
+    """The two numbers by which entries are ordered."""
+    first, _, second = entry_id.partition("-")
+    return int(first), int(second or 0)
 
 
 def _range(since: datetime | None, until: datetime | None) -> tuple[str, str]:

@@ -245,7 +245,8 @@ class RedisBackend(Backend):
             if not is_other_loop:
                 await session.reader.aclose()
             await self._lease.ended()
-            await self._leave(link)
+            if self._lease.was_started:
+                await self._leave(link)
         except BackendError as error:
             # Others take over what it holds when its lease has ended.
             logger.warning("not_released", extra={"consumer": self._consumer, "error": str(error)})

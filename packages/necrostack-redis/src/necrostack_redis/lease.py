@@ -47,6 +47,11 @@ class Lease:
             self._thread = threading.Thread(target=self._renew_until_stopped, name=name, daemon=True)
             self._thread.start()
 
+    @property
+    def was_started(self) -> bool:
+        """Whether it was ever renewed: whether the consumer was a worker, and did not only look or enqueue."""
+        return self._thread is not None
+
     def stop(self) -> None:
         """Renew it no more. The thread ends when its call is answered, or given up."""
         self._stopped.set()

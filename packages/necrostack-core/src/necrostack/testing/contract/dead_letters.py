@@ -111,6 +111,23 @@ async def check_dead_letters_are_found_by_type_organ_error_and_time(factory: Bac
 
 
 @check()
+async def check_a_dead_letter_is_found_by_its_id(factory: BackendFactory) -> None:
+    """Whether it waits or went again, with the time of that; and nothing by what is no letter's id."""
+    backend = await factory.make()
+    letter = await _buried(factory, backend, numbered(1), FAILURE)
+    admin = backend.admin
+
+    expect_equal(await admin.dead_letter(letter.id), letter, "the letter that waits")
+    for name in ("", "absent", "1-1", str(uuid4())):
+        expect(name == letter.id or await admin.dead_letter(name) is None, f"there must be no letter {name!r}")
+    await admin.redrive(letter.id)
+    again = await admin.dead_letter(letter.id)
+    expect(again is not None and again.redriven_at is not None, f"the letter that went again is {again!r}")
+    await admin.discard(letter.id)
+    expect_equal(await admin.dead_letter(letter.id), None, "the letter that was discarded")
+
+
+@check()
 async def check_a_redriven_letter_goes_to_its_organ_as_at_first(factory: BackendFactory) -> None:
     """Attempt 1 again, 0 hops, to the Organ that failed, with the event's id and lineage."""
     backend = await factory.make()

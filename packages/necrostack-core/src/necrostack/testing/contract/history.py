@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from necrostack.backend import Backend
@@ -80,6 +81,26 @@ async def check_history_is_found_by_id(factory: BackendFactory) -> None:
 
 
 @check()
+async def check_history_can_be_followed(factory: BackendFactory) -> None:
+    """From a position on, and from the newest back: whoever looks again sees each event once."""
+    backend = await factory.make()
+    between = await _two_ages(factory, backend)
+    kept = await collected(backend.admin.kept())
+    before = [found.kept_at < between for found in kept]
+
+    expect_equal(list(numbers([found.event for found in kept])), [0, 1, 2, 3], "the history")
+    expect_equal(before, [True, True, False, False], "whether they were kept before a time")
+    expect_equal(await _kept(backend, after=kept[1].position), [2, 3], "after a position")
+    expect_equal(await _kept(backend, since=between, after=kept[0].position), [2, 3], "since a time, after one before")
+    expect_equal(await _kept(backend, since=between, after=kept[2].position), [3], "since a time, after one since")
+    expect_equal(await _kept(backend, newest_first=True), [3, 2, 1, 0], "from the newest back")
+    expect_equal(await _kept(backend, newest_first=True, after=kept[1].position), [3, 2], "back to a position")
+    expect_equal(await _kept(backend, after=kept[3].position), [], "after the newest")
+    await backend.enqueue(numbered(4))
+    expect_equal(await _kept(backend, after=kept[3].position), [4], "what is new")
+
+
+@check()
 async def check_history_does_not_hold_what_is_not_due(factory: BackendFactory) -> None:
     """Or a replay would deliver it early."""
     backend = await factory.make()
@@ -152,12 +173,14 @@ async def check_a_replay_keeps_to_its_rate(factory: BackendFactory) -> None:
     backend = await factory.make()
     await _handled(factory, backend, several(4))
     started = backend.clock.monotonic()
-    replaying = asyncio.create_task(backend.admin.replay(rate=1 / factory.unit))
+    told: list[int] = []
+    replaying = asyncio.create_task(backend.admin.replay(rate=1 / factory.unit, on_progress=told.append))
 
     taken = await pull_all(factory, backend, 4)
 
     expect_equal(await replaying, 4, "how many go again")
     expect_equal(numbers(taken), [0, 1, 2, 3], "what goes again")
+    expect_equal(told, [1, 2, 3, 4], "what was told of how far it is")
     waited = backend.clock.monotonic() - started
     expect(waited >= 2.5 * factory.unit, f"4 events at 1 in {factory.unit:g} s went in {waited:g} s")
     for rate in (0.0, -1.0, float("nan")):
@@ -211,6 +234,10 @@ async def _two_ages(factory: BackendFactory, backend: Backend) -> datetime:
     await factory.wait(factory.unit)
     await _handled(factory, backend, [numbered(2), numbered(3, CHILD)])
     return between
+
+
+async def _kept(backend: Backend, **asked: Any) -> list[int]:
+    return list(numbers([found.event for found in await collected(backend.admin.kept(**asked))]))
 
 
 async def _numbers(events: AsyncIterator[Event]) -> list[int]:
