@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Self
 
 MINIMUM = (6, 2)
 URL_VARIABLE = "NECROSTACK_TEST_REDIS_URL"
@@ -81,6 +82,11 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def password(self) -> str | None:
+        """What it wants to be told, if it was told to want it."""
+        return self.args[self.args.index("--requirepass") + 1] if "--requirepass" in self.args else None
+
+    @property
     def url(self) -> str:
         """Its URL."""
         return f"redis://127.0.0.1:{self.port}"
@@ -91,13 +97,18 @@ class Server:
         assert self.process is not None, "it is not running"
         return self.process.pid
 
-    def start(self, patience: float = 10.0) -> Server:
-        """Start it, and wait until it answers."""
+    def command_line(self) -> list[str]:
+        """What is started, with its arguments."""
         own = ("--port", self.port, "--bind", "127.0.0.1", "--dir", self.directory, "--save", "", "--daemonize", "no")
+        return [str(part) for part in (self.binary, *own, *self.args)]
+
+    def start(self, patience: float = 10.0) -> Self:
+        """Start it, and wait until it answers."""
         log_path = self.directory / "server.log"
         with log_path.open("ab") as log:
-            argv = [str(part) for part in (self.binary, *own, *self.args)]
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

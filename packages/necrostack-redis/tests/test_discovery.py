@@ -56,6 +56,15 @@ def test_as_long_as_a_sentinel_is_out_of_reach_the_others_may_just_not_know_yet(
         Sentinels([A, B], "shop", Answers({A: None})).find()
 
 
+@pytest.mark.parametrize("kind", [Sentinels, Cluster])
+def test_a_refusal_tells_more_than_a_silence(kind: type[Sentinels | Cluster]) -> None:
+    ask = Answers({B: exceptions.AuthenticationError("wrong password")})
+
+    for _ in range(20):
+        with pytest.raises(exceptions.AuthenticationError):
+            kind([A, B, C], "shop", ask).find()
+
+
 def test_the_node_with_the_slot_of_the_app_is_found() -> None:
     ask = Answers({A: ranges({C: (0, SLOT - 1), D: (SLOT, 16383)})})
 

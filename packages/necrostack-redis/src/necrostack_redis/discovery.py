@@ -38,18 +38,19 @@ class Sentinels:
         Raises:
             RedisError: None of them answers, or none knows the name.
         """
-        failure: exceptions.RedisError | None = None
+        failures: list[exceptions.RedisError] = []
         for sentinel in _shuffled(self._nodes):
             try:
                 found = self._ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
             except exceptions.RedisError as error:
-                failure = error
+                failures.append(error)
             else:
                 if found:
                     host, port = found
                     return Node(host.decode(), int(port))
         # One that is not there may know more.
-        raise failure or exceptions.ResponseError(f"none of the Sentinels knows the service {self._service!r}")
+        unknown = exceptions.ResponseError(f"none of the Sentinels knows the service {self._service!r}")
+        raise _most_telling(failures) or unknown
 
 
 class Cluster:
@@ -67,19 +68,19 @@ class Cluster:
         Raises:
             RedisError: None of them answers, or none knows.
         """
-        failure: exceptions.RedisError = exceptions.ClusterDownError(f"no node has the slot {self._slot}")
+        failures: list[exceptions.RedisError] = []
         for node in _shuffled({*self._given, *self._known}):
             try:
                 ranges = self._ask(node, "CLUSTER", "SLOTS")
             except exceptions.RedisError as error:
-                failure = error
+                failures.append(error)
                 continue
             # Those that were given may be gone one day.
             self._known = {_master(master, node) for _, _, master, *_ in ranges}
             for first, last, master, *_ in ranges:
                 if first <= self._slot <= last:
                     return _master(master, node)
-        raise failure
+        raise _most_telling(failures) or exceptions.ClusterDownError(f"no node has the slot {self._slot}")
 
 
 def _master(told: Sequence[Any], by: Node) -> Node:
@@ -92,3 +93,11 @@ def _shuffled(nodes: Iterable[Node]) -> list[Node]:
     found = [*nodes]
     random.shuffle(found)
     return found
+
+
+def _most_telling(failures: Sequence[exceptions.RedisError]) -> exceptions.RedisError | None:
+    """Choose one that refused us before those that kept silent: it is what a person can correct."""
+    refusals = [
+        error for error in failures if isinstance(error, exceptions.AuthenticationError | exceptions.ResponseError)
+    ]
+    return next(iter(refusals or failures), None)
