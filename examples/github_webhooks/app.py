@@ -3,6 +3,8 @@
 import os
 import sys
 
+from examples.github_webhooks.books import Books
+from examples.github_webhooks.database import database_of_the_run
 from examples.github_webhooks.organs.alerts import Alerts
 from examples.github_webhooks.organs.census import Census
 from examples.github_webhooks.organs.ledgers import CodeLedger, HealthLedger, WorkLedger
@@ -37,7 +39,7 @@ def build(reporter: Reporter, outbox: Outbox) -> Spine:
             # Facts come in, tallies go out.
             Pager(outbox),
             CodeLedger(),
-            WorkLedger(),
+            WorkLedger(reporter.books),
             HealthLedger(),
             # Tallies come in.
             reporter,
@@ -53,4 +55,5 @@ def spine() -> Spine:
     if form is None:
         msg = f"REPORT is {wanted!r}; set it to one of {', '.join(FORMATS)}"
         raise ValueError(msg)
-    return build(Reporter(sys.stdout, form), Outbox())
+    database = database_of_the_run()
+    return build(Reporter(sys.stdout, form, Books(database)), Outbox(database))

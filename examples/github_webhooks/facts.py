@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from necrostack import Event
 
@@ -38,10 +38,16 @@ class ReleaseChanged(Event):
     payload: Release
 
 
-class Issue(Fact):
+class Change(Fact):
+    """What was done to an issue or a pull request, and when: workers do not keep the order of deliveries."""
+
     number: int
     action: str
     open: bool
+    moment: AwareDatetime
+
+
+class Issue(Change): ...
 
 
 class IssueChanged(Event):
@@ -49,10 +55,7 @@ class IssueChanged(Event):
     payload: Issue
 
 
-class PullRequest(Fact):
-    number: int
-    action: str
-    open: bool
+class PullRequest(Change): ...
 
 
 class PullRequestChanged(Event):

@@ -1,7 +1,10 @@
 """The way out to people: a burst of messages, then one at a time, so that no phone rings all night."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Hashable
+
+from examples.github_webhooks.database import Database
 
 
 class OutboxBusyError(Exception):
@@ -16,26 +19,30 @@ class Outbox:
     """Sends `burst` messages per `window` at once, and the others by appointment, `interval` apart.
 
     Args:
+        database: Where its bookkeeping is, so that several workers keep one limit; in memory unless given.
         burst: How many messages go out at once in one window.
         window: Seconds until a new burst is granted.
         interval: Seconds between two appointments.
-        clock: Seconds on a clock that never goes back.
+        clock: Seconds on a clock that never goes back, and is the same in all processes of this machine.
     """
 
     def __init__(
         self,
+        database: Database | None = None,
         *,
         burst: int = 3,
         window: float = 3600.0,
         interval: float = 0.02,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.sent: dict[Hashable, str] = {}
+        self._database = database or Database()
         self._burst, self._window, self._interval, self._clock = burst, window, interval, clock
-        self._granted = 0
-        self._window_ends = 0.0
-        self._last_place = 0.0
-        self._places: dict[Hashable, float] = {}
+
+    @property
+    def sent(self) -> dict[str, str]:
+        """What went out, oldest first."""
+        with self._database.transaction() as rows:
+            return dict(rows.execute("SELECT key, message FROM sent ORDER BY rowid"))
 
     async def send(self, key: Hashable, message: str) -> None:
         """Send a message once; a key that was sent before is not sent again.
@@ -43,19 +50,31 @@ class Outbox:
         Raises:
             OutboxBusyError: Not now. It names the seconds until the place that is kept for this key.
         """
-        if key in self.sent:
-            return
-        now = self._clock()
-        place = self._places.get(key)
-        if place is None and not self._has_burst_left(now):
-            place = self._places[key] = self._last_place = max(now, self._last_place) + self._interval
-        if place is not None and now < place:
+        now, name = self._clock(), str(key)
+        with self._database.transaction() as rows:
+            if rows.execute("SELECT 1 FROM sent WHERE key = ?", (name,)).fetchone():
+                return
+            place = self._place(rows, name, now)
+            if place <= now:
+                rows.execute("INSERT INTO sent VALUES (?, ?)", (name, message))
+        if place > now:
             raise OutboxBusyError(place - now)
-        self._places.pop(key, None)
-        self.sent[key] = message
 
-    def _has_burst_left(self, now: float) -> bool:
-        if now >= self._window_ends:
-            self._window_ends, self._granted = now + self._window, 0
-        self._granted += 1
-        return self._granted <= self._burst
+    def _place(self, rows: sqlite3.Connection, name: str, now: float) -> float:
+        """Find out when a message may go out."""
+        if kept := rows.execute("SELECT moment FROM places WHERE key = ?", (name,)).fetchone():
+            return float(kept[0])
+        if self._has_burst_left(rows, now):
+            return now
+        (last,) = rows.execute("SELECT max(moment) FROM places").fetchone()
+        place = max(now, last or 0.0) + self._interval
+        rows.execute("INSERT INTO places VALUES (?, ?)", (name, place))
+        return place
+
+    def _has_burst_left(self, rows: sqlite3.Connection, now: float) -> bool:
+        window_ends, granted = rows.execute("SELECT window_ends, granted FROM bursts").fetchone() or (now, 0)
+        if now >= window_ends:
+            window_ends, granted = now + self._window, 0
+        rows.execute("DELETE FROM bursts")
+        rows.execute("INSERT INTO bursts VALUES (?, ?)", (window_ends, granted + 1))
+        return bool(granted < self._burst)

@@ -13,7 +13,7 @@ SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 
 class Tally(BaseModel):
-    """Add `amount` to a figure; it may be negative, as when an issue stops being open."""
+    """Add `amount` to a figure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

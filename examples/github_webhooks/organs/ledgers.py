@@ -1,5 +1,6 @@
 """Second row: each ledger knows which figures of the report a fact changes."""
 
+from examples.github_webhooks.books import Books
 from examples.github_webhooks.facts import (
     AlertOpened,
     AlertResolved,
@@ -32,28 +33,24 @@ class CodeLedger(Organ[CodePushed | ReleaseChanged]):
 
 
 class WorkLedger(Organ[IssueChanged | PullRequestChanged | ReviewGiven]):
-    """Counts what is done to issues and pull requests, and remembers which of them are open."""
+    """Counts what is done to issues and pull requests, and notes which of them are open.
+
+    It says how things stand, never by how much that differs from before: a second worker has seen another before.
+    """
 
     listens_to = [IssueChanged, PullRequestChanged, ReviewGiven]
 
-    def __init__(self) -> None:
+    def __init__(self, books: Books) -> None:
         super().__init__()
-        self._open: set[tuple[str, str, int]] = set()
+        self._books = books
 
-    def handle(self, event: IssueChanged | PullRequestChanged | ReviewGiven) -> list[Tallied]:
-        repository = event.payload.repository
+    def handle(self, event: IssueChanged | PullRequestChanged | ReviewGiven) -> Tallied:
         if isinstance(event, ReviewGiven):
-            return [tallied(repository, "reviews", event.payload.verdict)]
+            return tallied(event.payload.repository, "reviews", event.payload.verdict)
+        fact = event.payload
         section: Section = "issues" if isinstance(event, IssueChanged) else "pull requests"
-        counted = [tallied(repository, section, event.payload.action)]
-        thing = (repository, section, event.payload.number)
-        if event.payload.open and thing not in self._open:
-            self._open.add(thing)
-            counted.append(tallied(repository, section, "open now"))
-        elif not event.payload.open and thing in self._open:
-            self._open.remove(thing)
-            counted.append(tallied(repository, section, "open now", -1))
-        return counted
+        self._books.note_state(fact.repository, section, fact.number, fact.moment, is_open=fact.open)
+        return tallied(fact.repository, section, fact.action)
 
 
 class HealthLedger(Organ[WorkflowConcluded | AlertOpened | AlertResolved | TeamPaged]):

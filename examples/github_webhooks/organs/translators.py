@@ -54,8 +54,13 @@ class Issues(Organ[IssueReceived]):
         if issue.state is None:
             msg = f"issue {issue.number} was {told.action}, but the delivery does not tell whether it is open"
             raise GiveUp(msg)
-        repository, is_open = told.repository.full_name, issue.state == "open"
-        fact = Issue(repository=repository, number=issue.number, action=told.action, open=is_open)
+        fact = Issue(
+            repository=told.repository.full_name,
+            number=issue.number,
+            action=told.action,
+            open=issue.state == "open",
+            moment=event.timestamp,
+        )
         return IssueChanged(payload=fact)
 
 
@@ -67,8 +72,13 @@ class PullRequests(Organ[PullRequestReceived]):
     def handle(self, event: PullRequestReceived) -> PullRequestChanged:
         told, pull = event.payload, event.payload.pull_request
         action = "merged" if told.action == "closed" and pull.merged else told.action
-        repository, is_open = told.repository.full_name, pull.state == "open"
-        fact = PullRequest(repository=repository, number=pull.number, action=action, open=is_open)
+        fact = PullRequest(
+            repository=told.repository.full_name,
+            number=pull.number,
+            action=action,
+            open=pull.state == "open",
+            moment=event.timestamp,
+        )
         return PullRequestChanged(payload=fact)
 
 
