@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,44 @@ class RunReport:
         numbers: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name != "organs"}
         return numbers | {"organs": {name: organ_dict(organ) for name, organ in self.organs.items()}}
 
+    @classmethod
+    def from_dict(cls, numbers: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        >>> RunReport.from_dict(RunReport(handled=2).to_dict()) == RunReport(handled=2)
+        True
+        """
+        organs = {name: OrganReport(**organ) for name, organ in numbers["organs"].items()}
+        return cls(**(dict(numbers) | {"organs": organs}))
+
+    @classmethod
+    def summed(cls, reports: Iterable[RunReport]) -> Self:
+        """Add up the reports of workers that ran side by side; the duration is the longest.
+
+        >>> RunReport.summed([RunReport(handled=2, duration=1.0), RunReport(handled=3, duration=2.5)]).handled
+        5
+        """
+        reports = list(reports)
+        totals: dict[str, Any] = {
+            name: sum(getattr(report, name) for report in reports)
+            for name in cls.__slots__
+            if name not in ("duration", "organs")
+        }
+        names = dict.fromkeys(name for report in reports for name in report.organs)
+        return cls(
+            **totals,
+            duration=max((report.duration for report in reports), default=0.0),
+            organs={
+                name: _organ_sum(report.organs[name] for report in reports if name in report.organs) for name in names
+            },
+        )
+
 
 def organ_dict(organ: OrganReport) -> dict[str, int]:
     """Return one Organ's numbers by name."""
     return {name: getattr(organ, name) for name in organ.__slots__}
+
+
+def _organ_sum(organs: Iterable[OrganReport]) -> OrganReport:
+    counted = list(organs)
+    return OrganReport(**{name: sum(getattr(organ, name) for organ in counted) for name in OrganReport.__slots__})
