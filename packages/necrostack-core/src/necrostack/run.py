@@ -59,6 +59,10 @@ class Run:
 
     Whoever finds the hand empty pulls for all. Each worker handles one delivery at a time, so `concurrency` workers
     make `concurrency` deliveries at once, started in the order in which they were pulled.
+
+    Attributes:
+        tally: What is counted.
+        begun: Set when it begins to pull.
     """
 
     def __init__(self, backend: Backend, routes: Routes, settings: RunSettings, *, until_idle: bool) -> None:
@@ -87,6 +91,7 @@ class Run:
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
         self._is_stopping = False
+        self.begun = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped_at = 0.0
         self._error: BaseException | None = None
@@ -125,6 +130,7 @@ class Run:
             BackendError: The backend failed for good.
         """
         self._logs_each = logger.isEnabledFor(logging.DEBUG)
+        self.begun.set()
         workers = [asyncio.create_task(self._work(number)) for number in range(self._settings.concurrency)]
         try:
             await self._stopped.wait()

@@ -174,6 +174,21 @@ class Spine:
         """
         return self._execute(self._prepare(until_idle=True), events)
 
+    async def started(self) -> None:
+        """Wait until the run that was asked for pulls: every Organ's `startup()` has returned.
+
+        For whoever may only go on when the run is ready, such as a web application. A run that fails before never
+        gets there, so wait for its task, too.
+
+        Raises:
+            ConfigurationError: No run was asked for.
+        """
+        run = self._prepared or self._run
+        if run is None:
+            msg = "no run was asked for; make a task of spine.run() first"
+            raise ConfigurationError(msg)
+        await run.begun.wait()
+
     def stop(self) -> None:
         """Drain: finish what is running, start nothing new, hand back the rest. Does nothing without a run.
 
