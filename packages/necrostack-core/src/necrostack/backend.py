@@ -29,8 +29,10 @@ class Backend(ABC):
         max_event_size: How many bytes of JSON a payload may have.
         batch_size: How many deliveries it is good to pull, and to settle, in one call.
         clock: Where the backend's time comes from.
+        is_shared: Whether several processes that open it work on the same events.
     """
 
+    is_shared: bool = False
     batch_size: int = 100
     max_event_size: int = MAX_EVENT_SIZE
     clock: Clock = SYSTEM_CLOCK

@@ -61,6 +61,8 @@ class RedisBackend(Backend):
         settings: How it is set up.
     """
 
+    is_shared = True
+
     def __init__(
         self,
         url: str = "",
