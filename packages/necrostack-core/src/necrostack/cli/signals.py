@@ -19,13 +19,17 @@ class Signals:
         is_second: Whether a second one came.
     """
 
-    def __init__(self, drain: Callable[[], object], cancel: Callable[[], object]) -> None:
+    def __init__(
+        self, drain: Callable[[], object], cancel: Callable[[], object], *, is_loop_free: bool = False
+    ) -> None:
         """Say what to do.
 
         Args:
             drain: Called in the event loop at the first signal.
-            cancel: Called in the event loop at the second.
+            cancel: Called in the event loop at the second, and at each further one.
+            is_loop_free: Whether nothing ever holds the loop, so that nothing needs to be interrupted.
         """
+        self._is_loop_free = is_loop_free
         self.first: signal.Signals | None = None
         self.is_second = False
         self._drain = drain
@@ -50,7 +54,7 @@ class Signals:
     def _came(self, signum: int, _: FrameType | None) -> None:
         # Taken in one step: another signal may come between any two others, also in here.
         number = next(self._numbers)
-        if number > self._answered + 1:
+        if number > self._answered + 1 and not self._is_loop_free:
             # The loop has not had its turn since the last one: a handler that does not await holds it.
             raise KeyboardInterrupt
         if number == 1:

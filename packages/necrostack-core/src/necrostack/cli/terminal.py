@@ -22,9 +22,14 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class Terminal:
-    """Writes to stdout and stderr as they are at the time of writing."""
+    """Writes to stdout and stderr as they are at the time of writing.
+
+    Attributes:
+        shares_status: Whether another process may have left a status line in the terminal's last line.
+    """
 
     def __init__(self) -> None:
+        self.shares_status = False
         self._status = ""
 
     @property
@@ -80,7 +85,7 @@ class Terminal:
 
     def clear_status(self) -> None:
         """Take the status line away."""
-        if self._status:
+        if self._status or self.shares_status:
             self._status = ""
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
