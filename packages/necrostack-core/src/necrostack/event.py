@@ -26,7 +26,7 @@ from pydantic_core import core_schema, from_json
 
 from necrostack.errors import EventError, EventTooLarge, EventTypeError, explain
 from necrostack.ids import new_id
-from necrostack.payload import FrozenDict, check_headers, freeze_json, json_bytes, may_be_unreadable
+from necrostack.payload import NO_HEADERS, FrozenDict, check_headers, freeze_json, json_bytes, may_be_unreadable
 from necrostack.typed_payload import PayloadCheck, PayloadSchema, field_read_by_alias_only, freeze_values
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ EventType = Annotated[str, _EVENT_TYPE]
 def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is UTC:
         return moment
+    if not moment.utcoffset():  # what pydantic reads has a UTC of its own, and astimezone takes its time
+        return moment.replace(tzinfo=UTC)
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -77,11 +79,8 @@ def _own_id(data: dict[str, Any]) -> UUID:
     return cast("UUID", data.get("id"))
 
 
-_NO_HEADERS = FrozenDict()
-
-
 def _no_headers() -> FrozenDict:
-    return _NO_HEADERS
+    return NO_HEADERS
 
 
 class Event(_FrozenModel):
@@ -165,10 +164,8 @@ class Event(_FrozenModel):
         except UnicodeEncodeError as error:
             msg = "this is not an event: its text holds a lone surrogate, which no bytes can carry"
             raise EventError(msg) from error
-        if len(data) > max_size + _ENVELOPE_SIZE:
-            msg = f"an event of {len(data)} bytes is too large: {max_size} are allowed for payload and headers"
-            raise EventTooLarge(msg)
-        event = _read(data)
+        likely = _EVENT_TYPE_IN_JSON.search(data)
+        event = event_from_json(data, likely[1].decode(errors="replace") if likely else "", max_size)
         if not isinstance(event, cls):
             msg = (
                 f"{event.event_type!r} is read as a {_named(type(event))}, which is no {cls.__qualname__}; "
@@ -423,9 +420,22 @@ def _named(cls: type) -> str:
 _EVENT_TYPE_IN_JSON = re.compile(rb'"event_type"\s*:\s*"([^"\\]+)"')
 
 
-def _read(data: bytes) -> Event:
-    likely = _EVENT_TYPE_IN_JSON.search(data)
-    target = declared_class(likely[1].decode(errors="replace")) if likely else Event
+def event_from_json(data: bytes, likely_type: str, max_size: int) -> Event:
+    """Read an event, as the class that is declared for its event type.
+
+    Args:
+        data: One JSON object, as `Event.to_json` writes it.
+        likely_type: What its event type most likely is; the right one saves reading it twice.
+        max_size: How many bytes of JSON its payload and headers may have.
+
+    Raises:
+        EventTooLarge: `data` is longer than an event of that size can be.
+        EventError: It is no JSON, no event, or not what its event type says.
+    """
+    if len(data) > max_size + _ENVELOPE_SIZE:
+        msg = f"an event of {len(data)} bytes is too large: {max_size} are allowed for payload and headers"
+        raise EventTooLarge(msg)
+    target = declared_class(likely_type)
     try:
         try:
             return as_declared(target.__pydantic_validator__.validate_json(data))

@@ -49,6 +49,10 @@ class FrozenDict(dict[str, Any]):
         return self
 
 
+NO_HEADERS = FrozenDict()
+"""What most events have."""
+
+
 class FrozenList(list[Any]):
     """A list that refuses to change. Still a list for `json`, `match`, `*` and `==`."""
 
@@ -271,6 +275,8 @@ def check_headers(headers: Mapping[str, str]) -> FrozenDict:
     Raises:
         ValueError: A name or a value holds a lone surrogate, which no bytes can carry.
     """
+    if not headers:
+        return NO_HEADERS
     for name, value in headers.items():
         if has_surrogate(name) or has_surrogate(value):
             msg = f"the header {name!r} holds a lone surrogate, which no bytes can carry"

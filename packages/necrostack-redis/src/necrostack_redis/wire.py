@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
 from necrostack.errors import EventError, EventTooLarge
-from necrostack.event import Event
+from necrostack.event import Event, event_from_json
 from necrostack.payload import json_bytes
 
 Record = Sequence[bytes | str]
@@ -107,8 +107,9 @@ def read_event(entry: Sequence[bytes], max_size: int) -> Event:
     Raises:
         Undecodable: It is none, too large, or not what its event type says.
     """
+    values = _values(entry)
     try:
-        return Event.from_json(_envelope(entry), max_size=max_size)
+        return event_from_json(_envelope(values), _text(values[2]), max_size)
     except EventError as error:
         raise Undecodable(str(error), type(error).__name__) from error
 
@@ -119,7 +120,7 @@ def read_kept_event(entry: Sequence[bytes]) -> Event | None:
         return read_event(entry, sys.maxsize)
     except Undecodable:
         with suppress(Undecodable, ValueError):
-            return Event.model_validate_json(_envelope(entry))
+            return Event.model_validate_json(_envelope(_values(entry)))
     return None
 
 
@@ -138,18 +139,9 @@ def _lineage(event: Event) -> str:
     return f"{event.correlation_id} {event.causation_id or '-'} {event.hops}"
 
 
-def _envelope(entry: Sequence[bytes]) -> bytes:
-    """Put an event's JSON together from the fields of its entry, for pydantic to read in one go."""
-    found = dict(zip(entry[::2], entry[1::2], strict=False))
-    try:
-        version, event_id, moment = found[b"v"], found[b"id"], found[b"time"]
-        event_type, lineage, payload = _json_string(found[b"type"]), found[b"lineage"], found[b"payload"]
-        headers = found[b"headers"] or b"{}"
-    except KeyError as missing:
-        name = missing.args[0].decode()
-        raise Undecodable(f"the entry has no field {name!r}, so it is no event", "KeyError") from None
-    except UnicodeDecodeError as error:
-        raise Undecodable("the event type is no UTF-8", "UnicodeDecodeError") from error
+def _envelope(values: Sequence[bytes]) -> bytes:
+    """Put an event's JSON together from the values of its fields, for pydantic to read in one go."""
+    version, event_id, event_type, moment, lineage, headers, payload = values
     if version != FORMAT:
         msg = f"the entry is in format {version[:20]!r}, this worker reads {FORMAT.decode()}; is it older than others?"
         raise Undecodable(msg, "FormatError")
@@ -165,13 +157,37 @@ def _envelope(entry: Sequence[bytes]) -> bytes:
     return (
         b'{"event_type":%b,"id":"%b","timestamp":"%b","correlation_id":"%b","causation_id":%b,"hops":%b,'
         b'"headers":%b,"payload":%b}'
-        % (event_type, event_id, moment, correlation_id, causation_id, hops, headers, payload)
+        % (_json_string(event_type), event_id, moment, correlation_id, causation_id, hops, headers or b"{}", payload)
     )
+
+
+def _values(entry: Sequence[bytes]) -> Sequence[bytes]:
+    """Pick the values of an event's fields out of an entry, in the order of `_FIELDS`."""
+    if entry[::2] == _FIELDS:
+        return entry[1::2]
+    found = dict(zip(entry[::2], entry[1::2], strict=False))
+    try:
+        return [found[name] for name in _FIELDS]
+    except KeyError as missing:
+        name = missing.args[0].decode()
+        raise Undecodable(f"the entry has no field {name!r}, so it is no event", "KeyError") from None
+
+
+# As `event_record` writes them.
+_FIELDS = [b"v", b"id", b"type", b"time", b"lineage", b"headers", b"payload"]
 
 
 @lru_cache(maxsize=1024)
 def _json_string(text: bytes) -> bytes:
-    return json.dumps(text.decode()).encode()
+    return json.dumps(_text(text)).encode()
+
+
+@lru_cache(maxsize=1024)
+def _text(event_type: bytes) -> str:
+    try:
+        return event_type.decode()
+    except UnicodeDecodeError as error:
+        raise Undecodable("the event type is no UTF-8", "UnicodeDecodeError") from error
 
 
 # --- deliveries ------------------------------------------------------------------------------------------
