@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -30,6 +32,8 @@ class Client(Protocol):
     async def execute_command(self, *args: Any) -> Any: ...
 
     def pipeline(self, transaction: bool) -> Any: ...
+
+    def set_response_callback(self, command: str, callback: Callable[..., Any]) -> None: ...
 
     async def aclose(self) -> None: ...
 
@@ -77,13 +81,15 @@ class Connector:
             silence: Seconds for which the server may rightly be silent, on top of `call_timeout`.
         """
         pool = redis.asyncio.ConnectionPool(
-            connection_class=self._kinds[0],
+            connection_class=_packing(self._kinds[0]),
             max_connections=_UNBOUNDED,
             **self._arguments(silence),
             **self._where,
             retry=AsyncRetry(NoBackoff(), 0),
         )
-        return redis.asyncio.Redis.from_pool(pool)
+        client = redis.asyncio.Redis.from_pool(pool)
+        client.set_response_callback("XREADGROUP", _unchanged)
+        return client
 
     def blocking_client(self) -> BlockingClient:
         """Make a client for a thread."""
@@ -236,3 +242,22 @@ def _kinds(address: Address) -> tuple[Any, Any]:
         case _, False:
             return _RoamingConnection, _BlockingRoamingConnection
     return _RoamingTLSConnection, _BlockingRoamingTLSConnection
+
+
+class _Packing:
+    """Packs commands in C, as redis-py does it for its blocking connections only: at a fifth of the cost."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        # redis-py itself gives some commands of two words as one argument.
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
+
+@cache
+def _packing(base: type) -> type:
+    """Return a kind of connection that packs in C, whatever else it does."""
+    return type(f"Packing{base.__name__}", (_Packing, base), {})
+
+
+def _unchanged(response: Any, **_: Any) -> Any:
+    """Take a reply as it came. redis-py would make dicts of what is read, and lose the order of fields."""
+    return response
