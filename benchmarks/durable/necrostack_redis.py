@@ -126,10 +126,11 @@ async def chain(url: str, progress: Progress) -> None:
 async def _run(url: str, progress: Progress, *organs: Organ[Any]) -> None:
     async with RedisBackend(url) as backend:
         spine = Spine(organs=organs, backend=backend)
-        running = asyncio.create_task(spine.run())
-        await progress.done.wait()
-        spine.stop()
-        report = await running
+        async with asyncio.TaskGroup() as tasks:  # so that a run that ends early is not waited for
+            running = tasks.create_task(spine.run())
+            await progress.done.wait()
+            spine.stop()
+        report = running.result()
         stats = await backend.admin.stats()
     if report.lost or report.failed or not stats.idle:
         msg = f"{report.lost} settlements lost, {report.failed} handlers failed, and the server owes {stats}"

@@ -160,6 +160,8 @@ class RedisBackend(Backend):
         receipts = (ended.delivery.receipt for ended in settlements)
         if any(isinstance(receipt, Receipt) and receipt.is_alone for receipt in receipts):
             session.reader.wake()
+        if any(ended.retries for ended in settlements):
+            session.reader.look_next()
         return accepted
 
     async def release(self, *deliveries: Delivery) -> None:

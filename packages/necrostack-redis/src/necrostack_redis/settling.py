@@ -68,7 +68,7 @@ class Settler:
         self._in_turn = asyncio.Lock()
         self._names = (
             *(keys.events, keys.inbox, keys.retries, keys.dead, keys.bell, keys.sequence),
-            *(keys.settled(consumer), keys.nothing),
+            *(keys.settled(consumer), keys.groups, keys.nothing),
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:

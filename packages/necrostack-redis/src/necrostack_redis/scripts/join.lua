@@ -13,7 +13,7 @@ for i, start in ipairs({ARGV[4], '0'}) do
     made = 1
     if i == 1 then
       local passed_over = ARGV[4] == '$' and redis.call('XLEN', KEYS[1]) or 0
-      redis.call('HSET', KEYS[5], 'read:' .. ARGV[1], passed_over + (redis.call('HGET', KEYS[5], 'forgotten') or 0))
+      redis.call('HSET', KEYS[5], 'settled:' .. ARGV[1], passed_over + (redis.call('HGET', KEYS[5], 'forgotten') or 0))
     end
   elseif not string.find(reply.err, 'BUSYGROUP', 1, true) then
     return reply

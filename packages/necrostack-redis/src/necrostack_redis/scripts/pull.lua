@@ -10,6 +10,7 @@
 --          2 what became dead letters: for each the facts of the letter, and its fields
 --          3 what to wait for, when there are no entries: milliseconds until something is due (-1: nothing is), and
 --            the last id of events, inbox and bell that is no news any more
+--          4 1 if nothing was found but new events
 local group, me, limit, released = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[8]
 local streams = {KEYS[1], KEYS[2]}
 
@@ -57,20 +58,26 @@ local function has_room()
   return #entries < limit and not is_alone
 end
 
+-- Ends what is pending, and counts it, as settle.lua does.
+local function acknowledge(i, id)
+  local acked = redis.call('XACK', streams[i], group, id)
+  if i == 1 then redis.pcall('HINCRBY', KEYS[9], 'settled:' .. group, acked) end
+end
+
 -- The fields of an entry; nil if it was trimmed while it was pending, and then it is pending no more.
-local function body(stream, id)
-  local found = redis.call('XRANGE', stream, id, id)[1]
+local function body(i, id)
+  local found = redis.call('XRANGE', streams[i], id, id)[1]
   if found then return found[2] end
-  redis.call('XACK', stream, group, id)
+  acknowledge(i, id)
 end
 
 -- Takes over an entry from another consumer. Returns whether it could be, or was no more to be.
 local function take_over(i, pending, is_recovery)
   local id, delivered = pending[1], pending[4]
-  local fields = body(streams[i], id)
+  local fields = body(i, id)
   if not fields then return true end
   if is_recovery and delivered > tonumber(ARGV[6]) and is_record(fields) then
-    redis.call('XACK', streams[i], group, id)
+    acknowledge(i, id)
     if i == 2 then redis.call('XDEL', streams[i], id) end
     bury(fields, ARGV[7])
     return true
@@ -111,12 +118,14 @@ for i = 1, 2 do
   end
 end
 
+-- Whether nothing waits before what is new: nothing was taken over, and the inbox was looked into and is empty.
+local is_only_new = #entries == 0 and #handed_back[1] == 0 and #handed_back[2] == 0 and tonumber(ARGV[5]) > 0
+
 local function read(i, count)
   if count <= 0 or not has_room() then return end
   local reply = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', count, 'STREAMS', streams[i], '>')
-  local found = reply and reply[1] and reply[1][2] or {}
-  if i == 1 and #found > 0 then redis.call('HINCRBY', KEYS[9], 'read:' .. group, #found) end
-  for _, entry in ipairs(found) do
+  for _, entry in ipairs(reply and reply[1] and reply[1][2] or {}) do
+    if i == 2 then is_only_new = false end
     entries[#entries + 1] = {i, entry[1], 1, entry[2]}
   end
 end
@@ -124,10 +133,11 @@ read(2, math.min(limit - #entries, tonumber(ARGV[5])))
 read(1, limit - #entries)
 read(2, limit - #entries)
 
-if #entries > 0 then return {entries, buried, {}} end
+if #entries > 0 then return {entries, buried, {}, is_only_new and 1 or 0} end
 
--- Nothing is there, so all was read. If somebody changed the stream by hand, the count is right again from here on.
-redis.call('HSET', KEYS[9], 'read:' .. group, redis.call('XLEN', KEYS[1]) + (redis.call('HGET', KEYS[9], 'forgotten') or 0))
+-- Nothing is there, so what is not pending was settled. If somebody changed the stream by hand, the count is right again.
+local known = redis.call('XLEN', KEYS[1]) + (redis.call('HGET', KEYS[9], 'forgotten') or 0)
+redis.call('HSET', KEYS[9], 'settled:' .. group, known - redis.call('XPENDING', KEYS[1], group)[1])
 
 -- Say what the worker is to wait for.
 local function last_read(stream)
@@ -147,4 +157,4 @@ for _, key in ipairs({KEYS[3], KEYS[4], KEYS[5]}) do
   if left and (due < 0 or left < due) then due = left end
 end
 local rung = redis.call('XREVRANGE', KEYS[7], '+', '-', 'COUNT', 1)[1]
-return {{}, buried, {due, last_read(KEYS[1]), last_read(KEYS[2]), rung and rung[1] or '0-0'}}
+return {{}, buried, {due, last_read(KEYS[1]), last_read(KEYS[2]), rung and rung[1] or '0-0'}, 0}

@@ -22,7 +22,7 @@ if alive > 0 then return -alive end
 local removed = 0
 if redis.call('EXISTS', KEYS[1]) == 1 then removed = redis.call('XGROUP', 'DESTROY', KEYS[1], group) end
 for i = 2, 7 do removed = removed + redis.call('UNLINK', KEYS[i]) end
-for _, name in ipairs({'read:', 'ephemeral:', 'alive:'}) do
+for _, name in ipairs({'settled:', 'ephemeral:', 'alive:'}) do
   removed = removed + redis.call('HDEL', KEYS[8], name .. group)
 end
 return removed > 0 and 1 or 0

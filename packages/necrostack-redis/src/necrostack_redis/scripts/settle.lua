@@ -7,7 +7,7 @@
 -- A call whose reply was lost is made again. What it ended the first time is written down for its worker, so that it gets
 -- the same answer: when a worker says that it lacks answers, that is added to; when it has them all, it begins anew.
 --
--- KEYS: 1 events, 2 inbox, 3 retries, 4 dead, 5 bell, 6 sequence, 7 settled by this worker, 8 nothing
+-- KEYS: 1 events, 2 inbox, 3 retries, 4 dead, 5 bell, 6 sequence, 7 settled by this worker, 8 groups, 9 nothing
 -- ARGV: 1 group, 2 whether the worker lacks an answer, 1 or 0, 3 number of steps, then for each step:
 --       1 or 2 (the stream of the delivery, as in KEYS), entry id, number emitted, number of retries, number of letters,
 --       for each event emitted the length of its record and the record,
@@ -17,7 +17,7 @@
 --          0 if the delivery was not to be settled any more, -1 if the group is gone
 local SETTLED_FOR = 86400000 -- milliseconds: nobody waits longer for the answer to a call
 
-local wrong = wrong_type({'stream', 'stream', 'zset', 'stream', 'stream', 'string', 'string'})
+local wrong = wrong_type({'stream', 'stream', 'zset', 'stream', 'stream', 'string', 'string', 'hash'})
 if wrong then return wrong end
 
 -- Where each step begins. Reading all of them first means that a torn call does nothing at all.
@@ -55,15 +55,15 @@ end
 wrong = schedules and wrong_count(KEYS[6])
 if wrong then return wrong end
 redis.call('ZREM', KEYS[3], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
-try(KEYS[8], {'SET', 'XADD', 'XDEL'})
+try(KEYS[9], {'SET', 'XADD', 'XDEL'})
 if schedules then
-  try(KEYS[8], {'ZADD'})
+  try(KEYS[9], {'ZADD'})
   redis.call('INCRBY', KEYS[6], 0)
 end
 
 local group, now, results, rings = ARGV[1], microseconds(), {}, false
 local settled = ARGV[2] == '1' and redis.call('GET', KEYS[7]) or ''
-local news = {settled}
+local news, acked = {settled}, 0
 for step, start in ipairs(starts) do
   local stream, id = KEYS[tonumber(ARGV[start])], ARGV[start + 1]
   local name = ARGV[start] .. ':' .. id .. ' '
@@ -74,7 +74,11 @@ for step, start in ipairs(starts) do
   else
     results[step] = 1
     news[#news + 1] = name
-    if stream == KEYS[2] then redis.call('XDEL', stream, id) end -- the inbox is no history
+    if stream == KEYS[1] then
+      acked = acked + 1
+    else
+      redis.call('XDEL', stream, id) -- the inbox is no history
+    end
     local at = start + 5
     for _ = 1, tonumber(ARGV[start + 2]) do
       local length = tonumber(ARGV[at])
@@ -100,6 +104,8 @@ for step, start in ipairs(starts) do
     end
   end
 end
+-- If somebody else wrote into the count, it is of no use, and set right when nothing is left to read.
+if acked > 0 then redis.pcall('HINCRBY', KEYS[8], 'settled:' .. group, acked) end
 if rings then ring(KEYS[5]) end
 if #news > 1 then redis.call('SET', KEYS[7], table.concat(news), 'PX', SETTLED_FOR) end
 return results

@@ -1,11 +1,12 @@
 -- How many events a group has not read; nil if there is no such group. Servers before 7.0 do not keep count, and later
--- ones lose it for a group that began in the middle. So it is kept here: of all events that there ever were, those that
--- are forgotten were read by every group. Whoever reads or forgets some counts them.
+-- ones lose it for a group that began in the middle. So it is found out here: of all events that there ever were, those
+-- that are forgotten were settled by every group. Whoever settles or forgets some counts them, in the step that does it.
 local function unread(events, groups, group)
-  local read = redis.call('HGET', groups, 'read:' .. group)
-  if not read then return nil end
+  local settled = redis.call('HGET', groups, 'settled:' .. group)
+  local pending = redis.pcall('XPENDING', events, group)
+  if not settled or pending.err then return nil end
   local forgotten = redis.call('HGET', groups, 'forgotten') or 0
-  return math.max(redis.call('XLEN', events) + forgotten - read, 0)
+  return math.max(redis.call('XLEN', events) + forgotten - settled - pending[1], 0)
 end
 
 -- How many entries of a stream were handed over and not settled, and how many of those were handed back.
