@@ -373,6 +373,8 @@ class Admin(ABC):
     async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
         """Forget history: all but the newest `max_length` events, and what was kept before a time.
 
+        Nothing is forgotten from the first event on that some group has not settled.
+
         Returns:
             How many events were forgotten.
         """

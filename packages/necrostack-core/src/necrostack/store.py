@@ -202,12 +202,19 @@ class Store:
                 yield kept
 
     def trim(self, max_length: int | None, before: datetime | None) -> int:
-        """Forget history; return how much."""
+        """Forget history up to what is not settled; return how much."""
         history = self.history or deque()
         length = len(history)
-        while history and (
-            (max_length is not None and len(history) > max_length)
-            or (before is not None and history[0].kept_at < before)
+        # What goes again is not needed for that: it is a copy.
+        unsettled = [Delivery(each) if isinstance(each, Event) else each for each in self.queue]
+        needed = {each.event.id for each in (*unsettled, *self.pending.values()) if each.origin == "live"}
+        while (
+            history
+            and history[0].event.id not in needed
+            and (
+                (max_length is not None and len(history) > max_length)
+                or (before is not None and history[0].kept_at < before)
+            )
         ):
             history.popleft()
         return length - len(history)

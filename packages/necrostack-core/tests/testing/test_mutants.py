@@ -411,6 +411,16 @@ class CountsWhatIsPending(BrokenInside):
             return super().room() - len(self.pending)
 
 
+@caught_by("check_trimming_ends_at_what_is_not_settled")
+class TrimsWhatIsPending(BrokenInside):
+    class store_class(Store):  # noqa: N801
+        def trim(self, max_length: int | None, before: datetime | None) -> int:
+            self.pending, pending = {}, self.pending
+            count = super().trim(max_length, before)
+            self.pending = pending
+            return count
+
+
 @caught_by("check_trimming_takes_nothing_that_is_needed")
 class TrimsTheQueue(BrokenInside):
     class admin_class(InMemoryAdmin):  # noqa: N801

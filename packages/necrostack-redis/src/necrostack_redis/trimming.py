@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from necrostack.errors import BackendError
+from necrostack.errors import BackendError, BackendUnavailable
 from necrostack.log import logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.groups import ephemeral_groups, look_at, remove
@@ -16,8 +16,8 @@ from necrostack_redis.scripts import TRIM
 _INTERVAL = 10.0
 """Seconds between two looks at what may be forgotten."""
 
-_PINNED_INTERVAL = 600.0
-"""Seconds between two warnings that somebody keeps history from being forgotten."""
+_WARNING_INTERVAL = 600.0
+"""Seconds between two warnings that history is not forgotten."""
 
 _AT_ONCE = 1000
 """How many events one call forgets by their number: it reads them to find where to stop, and the server does nothing
@@ -58,8 +58,12 @@ class Trimmer:
         try:
             if await self._trim():
                 self._next = now
-        except BackendError as error:
+        except BackendUnavailable as error:
             logger.debug("not_trimmed", extra={"error": str(error)})
+        except BackendError as error:
+            # Not told by whatever else the worker does: it may be that only this is forbidden.
+            self._next = now + _WARNING_INTERVAL
+            logger.warning("not_trimmed", extra={"error": str(error)})
 
     async def _trim(self) -> bool:
         """Forget some; return whether there is more."""
@@ -77,7 +81,7 @@ class Trimmer:
         group = await look_at(self._link, Keys(self._keys.app, holder), self._settings.start)
         if group.stats.consumers or group.behind is None:
             return
-        self._next_warning = time.monotonic() + _PINNED_INTERVAL
+        self._next_warning = time.monotonic() + _WARNING_INTERVAL
         facts = {"group": holder, "events": group.stats.queued + group.stats.pending, "behind": group.behind}
         logger.warning("stream_pinned", extra={**facts, "app": self._keys.app, "history": group.stats.history})
 

@@ -221,6 +221,23 @@ async def check_trimming_takes_nothing_that_is_needed(factory: BackendFactory) -
     expect_equal([letter.event and letter.event.payload["number"] for letter in letters], [1], "dead letters")
 
 
+@check()
+async def check_trimming_ends_at_what_is_not_settled(factory: BackendFactory) -> None:
+    """History has no holes, and what waits is part of it."""
+    backend = await factory.make()
+    await backend.enqueue(*several(4))
+    first, second, third = await pull_all(factory, backend, 3)
+    await backend.settle(Settlement(first), Settlement(third))
+
+    expect_equal(await backend.admin.trim(max_length=0), 1, "forgotten while the second is pending")
+    expect_equal(await _numbers(backend.admin.history()), [1, 2, 3], "the history from there on")
+    await backend.release(second)
+    expect_equal(await backend.admin.trim(max_length=0), 0, "forgotten when it was handed back")
+    await backend.settle(Settlement(await pull_one(factory, backend)))
+    expect_equal(await backend.admin.trim(max_length=0), 2, "forgotten when only the fourth waits")
+    expect_equal(await _numbers(backend.admin.history()), [3], "the history in the end")
+
+
 async def _handled(factory: BackendFactory, backend: Backend, events: list[Event]) -> None:
     await backend.enqueue(*events)
     await backend.settle(*(Settlement(delivery) for delivery in await pull_all(factory, backend, len(events))))
