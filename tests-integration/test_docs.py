@@ -395,7 +395,7 @@ def test_the_reference_lists_each_setting_of_redis() -> None:
 
 def test_the_reference_lists_each_command_with_its_arguments() -> None:
     sections = re.split(
-        r"^## `(\w+)`$", (DOCS / "reference" / "command-line.md").read_text("utf-8"), flags=re.MULTILINE
+        r"^##+ `([\w ]+)`$", (DOCS / "reference" / "command-line.md").read_text("utf-8"), flags=re.MULTILINE
     )
     told = {name: {row[0] for row in rows_in(text)} for name, text in zip(sections[1::2], sections[2::2], strict=True)}
 
@@ -403,8 +403,17 @@ def test_the_reference_lists_each_command_with_its_arguments() -> None:
 
 
 def command_parsers() -> Mapping[str, argparse.ArgumentParser]:
-    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return commands.choices
+    """All commands, and what such a one as `dlq` has beneath it."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, parser in parsers_under(build_parser()).items():
+        found[name] = parser
+        found |= {f"{name} {action}": own for action, own in parsers_under(parser).items()}
+    return found
+
+
+def parsers_under(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return found[0].choices if found else {}
 
 
 def arguments_of(parser: argparse.ArgumentParser) -> set[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from necrostack import Event, InMemoryBackend, Spine
+from necrostack.backend import Admin, Backend
 from necrostack.cli import main
+from necrostack.delivery import Delivery, Settlement
 
 APP = """\
 from typing import Literal
@@ -68,6 +72,32 @@ class Ended:
         return [line for line in self.err.splitlines() if not line.startswith("{")]
 
 
+class Lasting(Backend):
+    """A backend that outlives the command: what it holds is held by the test."""
+
+    def __init__(self) -> None:
+        self.inner = InMemoryBackend(history=1000)
+
+    @property
+    def admin(self) -> Admin:
+        return self.inner.admin
+
+    async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
+        await self.inner.enqueue(*events, delay=delay)
+
+    async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        return await self.inner.pull(limit=limit, timeout=timeout)
+
+    async def settle(self, *settlements: Settlement) -> Sequence[bool]:
+        return await self.inner.settle(*settlements)
+
+    async def release(self, *deliveries: Delivery) -> None:
+        await self.inner.release(*deliveries)
+
+    async def aclose(self) -> None:
+        pass
+
+
 Run = Callable[..., Ended]
 Write = Callable[..., str]
 
@@ -121,3 +151,26 @@ def as_line(line: int | str | bytes) -> bytes:
     if isinstance(line, int):
         return b'{"event_type": "CLI_COUNTED", "payload": {"n": %d}}' % line
     return line.encode() if isinstance(line, str) else line
+
+
+@pytest.fixture
+def lasting(monkeypatch: pytest.MonkeyPatch) -> Lasting:
+    """What `--backend lasting://` names."""
+    backend = Lasting()
+    monkeypatch.setattr("necrostack.cli.apps.open_backend", lambda url: backend)
+    return backend
+
+
+@pytest.fixture
+def handled(app: str, lasting: Lasting, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Lets the small application handle counts, on what `--backend lasting://` names."""
+
+    def handle(*counts: int) -> None:
+        from necrostack.cli.apps import load_app
+
+        spine: Spine = load_app(app, "lasting://")
+        events = [Event(event_type="CLI_COUNTED", payload={"n": count}) for count in counts]
+        asyncio.run(spine.run_until_idle(*events))
+        capsys.readouterr()
+
+    return handle

@@ -51,8 +51,8 @@ def test_the_version_as_json_names_what_it_runs_on(necrostack: Run) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "name a command: run, emit, graph, schema, new, version, completion"),
-        (["tail"], "invalid choice: 'tail' (choose from "),
+        ([], "name a command: run, emit, dlq, "),
+        (["tale"], "invalid choice: 'tale' (choose from "),
         (["run"], "the following arguments are required: APP"),
         (["run", "app", "--bogus"], "unrecognized arguments: --bogus"),
         (["run", "app", "--concurrency", "0"], "'0' is no whole number, 1 or more"),

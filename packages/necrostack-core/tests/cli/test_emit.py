@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cli.conftest import Run, Write
 
 
-class Lasting(Backend):
+class Listing(Backend):
     """A backend of another kind, which keeps events in a list."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class Lasting(Backend):
 
 
 @pytest.fixture
-def lasting(monkeypatch: pytest.MonkeyPatch) -> Lasting:
+def lasting(monkeypatch: pytest.MonkeyPatch) -> Listing:
     """What `--backend lasting://` names."""
-    backend = Lasting()
+    backend = Listing()
     monkeypatch.setattr("necrostack.cli.apps.open_backend", lambda url: backend)
     return backend
 
@@ -55,7 +55,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> Lasting:
 BACKEND = ("--backend", "lasting://")
 
 
-def test_an_event_is_enqueued_as_its_class_and_its_id_is_printed(necrostack: Run, app: str, lasting: Lasting) -> None:
+def test_an_event_is_enqueued_as_its_class_and_its_id_is_printed(necrostack: Run, app: str, lasting: Listing) -> None:
     ended = necrostack("emit", app, "CLI_COUNTED", '{"n": 1}', *BACKEND)
 
     ((event, delay),) = lasting.kept
@@ -63,7 +63,7 @@ def test_an_event_is_enqueued_as_its_class_and_its_id_is_printed(necrostack: Run
     assert (type(event).__name__, event.payload.n, delay) == ("Counted", 1, 0.0)
 
 
-def test_without_an_app_any_event_type_will_do(necrostack: Run, lasting: Lasting) -> None:
+def test_without_an_app_any_event_type_will_do(necrostack: Run, lasting: Listing) -> None:
     ended = necrostack("emit", "a:b", "--delay", "2.5", *BACKEND)
 
     ((event, delay),) = lasting.kept
@@ -71,14 +71,14 @@ def test_without_an_app_any_event_type_will_do(necrostack: Run, lasting: Lasting
     assert (event.event_type, dict(event.payload), delay) == ("a:b", {}, 2.5)
 
 
-def test_json_prints_an_object_for_each_event(necrostack: Run, lasting: Lasting) -> None:
+def test_json_prints_an_object_for_each_event(necrostack: Run, lasting: Listing) -> None:
     ended = necrostack("emit", "CLI_PLAIN", "{}", "--json", *BACKEND)
 
     assert json.loads(ended.out) == {"id": str(lasting.kept[0][0].id), "event_type": "CLI_PLAIN"}
 
 
 def test_the_payload_may_come_from_a_file_or_stdin(
-    necrostack: Run, folder: Path, lasting: Lasting, monkeypatch: pytest.MonkeyPatch
+    necrostack: Run, folder: Path, lasting: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "payload.json").write_text('{\n  "from": "file"\n}\n')
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"from": "stdin"}')))
@@ -125,7 +125,7 @@ def test_without_any_word_it_says_what_it_needs(necrostack: Run) -> None:
     assert "name a TYPE and its payload" in ended.told[0]
 
 
-def test_a_file_is_enqueued_line_by_line(necrostack: Run, app: str, write: Write, lasting: Lasting) -> None:
+def test_a_file_is_enqueued_line_by_line(necrostack: Run, app: str, write: Write, lasting: Listing) -> None:
     ended = necrostack("emit", "--file", write(1, "", 2), app, *BACKEND)
 
     assert ended.code == 0
@@ -135,7 +135,7 @@ def test_a_file_is_enqueued_line_by_line(necrostack: Run, app: str, write: Write
 
 
 def test_a_file_with_a_bad_line_is_enqueued_up_to_there(
-    necrostack: Run, app: str, write: Write, lasting: Lasting
+    necrostack: Run, app: str, write: Write, lasting: Listing
 ) -> None:
     ended = necrostack("emit", "--file", write(1, 2, "nope", 3), app, *BACKEND)
 
@@ -144,7 +144,7 @@ def test_a_file_with_a_bad_line_is_enqueued_up_to_there(
     assert ended.told[0].endswith("; 2 lines are kept, --from-line 3 goes on when it is mended")
 
 
-def test_a_file_may_be_enqueued_in_part(necrostack: Run, app: str, write: Write, lasting: Lasting) -> None:
+def test_a_file_may_be_enqueued_in_part(necrostack: Run, app: str, write: Write, lasting: Listing) -> None:
     ended = necrostack("emit", "--file", write(1, "nope", 3), app, "--on-bad-line", "skip", *BACKEND)
 
     assert ended.code == 7
@@ -169,7 +169,7 @@ def test_a_file_takes_no_type(necrostack: Run, app: str, write: Write) -> None:
 
 @pytest.mark.parametrize("arguments", [["CLI_PLAIN"], ["--file", "counts.ndjson"]])
 def test_a_backend_out_of_reach_has_its_own_exit_code(
-    necrostack: Run, write: Write, lasting: Lasting, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    necrostack: Run, write: Write, lasting: Listing, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     write(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
@@ -14,6 +14,7 @@ from necrostack.cli.terminal import Terminal
 COMMANDS: Mapping[str, str] = {
     "run": "run a Spine, and feed it events from a file",
     "emit": "state an event, or a file of events",
+    "dlq": "look at dead letters, and let them go again or away",
     "graph": "draw who listens to what, and check it",
     "schema": "write the JSON Schema or AsyncAPI document of the event types",
     "new": "make a project that passes its own tests",
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
 _EPILOG = """\
 exit codes:
   0 ok   1 failure   2 usage   3 app cannot be imported   4 backend out of reach   5 not found
-  6 check failed   7 done in part (lines of a feed were skipped)   130 interrupted
+  6 check failed   7 done in part (lines of a feed skipped, some dead letters not redriven)   130 interrupted
   Dead letters alone leave the exit code at 0. A graceful stop by SIGTERM is 0.
 """
 
@@ -76,9 +77,34 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
             command = cast("Command", import_module(f"necrostack.cli.commands.{name}"))
             command.add_arguments(own)
             own.description = textwrap.fill(own.description or "", 80)
-            own.add_argument("-v", "--verbose", action="store_true", help="show whole tracebacks, log each delivery")
+            _add_verbose(own)
             own.set_defaults(execute=command.execute)
     return parser
+
+
+def add_actions(parser: argparse.ArgumentParser) -> Callable[[str, str], Parser]:
+    """Give a command actions of its own, such as `dlq list`; return what adds one: its name, and what it is for."""
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", dest="action", required=True, parser_class=Parser
+    )
+
+    def add(name: str, purpose: str) -> Parser:
+        own: Parser = actions.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        # What is said before the action must not be taken back by the default of what may follow it.
+        _add_verbose(own, default=argparse.SUPPRESS)
+        return own
+
+    return add
+
+
+def _add_verbose(parser: argparse.ArgumentParser, default: object = False) -> None:
+    told = "show whole tracebacks, log each delivery"
+    parser.add_argument("-v", "--verbose", action="store_true", default=default, help=told)
 
 
 def _without_command(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -108,6 +134,22 @@ def seconds(text: str) -> float:
         msg = f"{text!r} is no number of seconds, 0 or more"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        msg = f"{text!r} is no number over 0"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def add_rate(parser: argparse.ArgumentParser) -> None:
+    """Add `--rate`."""
+    parser.add_argument("--rate", metavar="N", type=_rate, help="at most so many a second")
 
 
 def add_json(parser: argparse.ArgumentParser, what: str = "write JSON") -> None:

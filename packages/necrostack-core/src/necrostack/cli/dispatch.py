@@ -42,7 +42,9 @@ def _told(error: Exception) -> tuple[Exit, str]:
     """The exit code and the line for an error."""
     if isinstance(error, CommandError):
         return error.code, str(error)
-    if isinstance(error, BackendUnavailable | ConnectionError):
+    if isinstance(error, BackendUnavailable):
+        return Exit.NO_BACKEND, str(error)
+    if isinstance(error, ConnectionError):
         return Exit.NO_BACKEND, f"the backend is out of reach: {error}"
     if isinstance(error, NecroStackError):
         return Exit.FAILED, str(error)

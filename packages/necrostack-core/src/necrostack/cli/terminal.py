@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,12 @@ class Terminal:
     def is_watched(self) -> bool:
         """Whether a person looks at stderr, so that progress is worth showing."""
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody still reads stdout; not when `… | head` has seen enough."""
+        raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+        return not (isinstance(raw, _QuietPipe) and raw.is_broken)
 
     # --- data -----------------------------------------------------------------------------------------------
 
@@ -199,12 +206,29 @@ def _terminal_width() -> int:
 
 
 class _QuietPipe(io.FileIO):
-    """A file descriptor that swallows what is written after its reader has gone, as `… | head` does."""
+    """A file descriptor that swallows what is written after its reader has gone, as `… | head` does.
+
+    Attributes:
+        has_lost_reader: Whether that happened.
+    """
+
+    has_lost_reader = False
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the reader has gone, also when nothing was written since."""
+        if not self.has_lost_reader and hasattr(select, "poll"):
+            looked = select.poll()
+            looked.register(self.fileno(), 0)
+            # A pipe without a reader: poll(2), POLLERR.
+            self.has_lost_reader = any(event & select.POLLERR for _, event in looked.poll(0))
+        return self.has_lost_reader
 
     def write(self, data: Buffer, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            self.has_lost_reader = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

@@ -55,11 +55,17 @@ def options_of_commands() -> dict[str, list[Option]]:
     """Read the options of every command off the parser."""
     root = build_parser()
     (commands,) = (action for action in root._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: [*_options(commands.choices[name])] for name in COMMANDS}
+    found = {name: _options(commands.choices[name]) for name in COMMANDS}
+    return {name: [*{option.names or option.choices: option for option in own}.values()] for name, own in found.items()}
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:
     for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):  # such as `dlq list`: what any of them takes
+            yield Option((), str(action.metavar), tuple(action.choices), takes_value=True, takes_file=False)
+            for own in action.choices.values():
+                yield from _options(own)
+            continue
         choices = tuple(map(str, action.choices or ()))
         if action.option_strings or choices:
             yield Option(

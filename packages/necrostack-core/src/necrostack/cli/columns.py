@@ -1,0 +1,100 @@
+"""Rows of text as they come, in columns: for lists that may be long, or never end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from unicodedata import combining, east_asian_width
+
+from necrostack.cli.terminal import Terminal
+
+_FIRST = 100
+"""How many rows are looked at for how wide the columns must be. Later ones may be wider, and then stick out."""
+
+
+def printable(text: str) -> str:
+    """Write what would move the cursor, change colours or cannot be written at all as escapes, on one line.
+
+    >>> printable("a" + chr(27) + "[31m" + chr(10)) == "a" + chr(92) + "x1b[31m" + chr(92) + "n"
+    True
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class Columns:
+    """Writes rows to stdout, under a header. Where a person looks, the last column is cut to what room there is."""
+
+    def __init__(self, terminal: Terminal, *header: str) -> None:
+        self._terminal = terminal
+        self._header = header
+        self._waiting: list[Sequence[str]] = []
+        self._widths: list[int] = []
+        self._room = _stdout_width()
+
+    def row(self, *cells: str) -> None:
+        """Write a row."""
+        self._waiting.append([printable(cell) for cell in cells])
+        if self._widths or len(self._waiting) >= _FIRST:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that were held back to see how wide they are."""
+        if not self._waiting:
+            return
+        if not self._widths:
+            rows = [self._header, *self._waiting]
+            self._widths = [max(_cells(row[column]) for row in rows) for column in range(len(self._header))]
+            _write_heading(self._terminal, self._line(self._header))
+        waiting, self._waiting = self._waiting, []
+        self._terminal.text("\n".join(self._line(row) for row in waiting))
+
+    def _line(self, row: Sequence[str]) -> str:
+        *cells, last = row
+        widths = self._widths[:-1]
+        begin = "".join(cell + " " * (width - _cells(cell) + 2) for cell, width in zip(cells, widths, strict=True))
+        return f"{begin}{last if self._room is None else cut(last, self._room - _cells(begin))}".rstrip()
+
+
+def cut(text: str, room: int) -> str:
+    """Cut a text to so many cells of a terminal.
+
+    >>> cut("abcdef", 4)
+    'abc…'
+    """
+    if _cells(text) <= room:
+        return text
+    while text and _cells(text) > room - 1:
+        text = text[: -max(_cells(text) - room, 1)] if len(text) > 2 * room else text[:-1]
+    return f"{text}…" if room > 0 else ""
+
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _stdout_width() -> int | None:
+    """How wide the terminal is that stdout goes to; None where it goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _write_heading(terminal: Terminal, line: str) -> None:
+    if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
+        terminal.text(line)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    terminal.clear_status()
+    Console(file=sys.stdout).print(Text(line, style="bold"), soft_wrap=True)

@@ -1,0 +1,158 @@
+"""`necrostack dlq`: look at dead letters, and let them go again or away."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from necrostack.cli.arguments import Parser, add_actions, add_backend, add_json, add_rate, whole_number
+from necrostack.cli.asking import add_yes, confirm
+from necrostack.cli.bulk import Choice, Outcome, choices, discard_all, picked, redrive_all, show_outcome, told
+from necrostack.cli.editing import edit_letter
+from necrostack.cli.exporting import export
+from necrostack.cli.facts import letter_facts
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.letters import add_filters, chosen, letter_of, none_chosen, show_letter, write_causes, write_letters
+from necrostack.cli.target import Target, add_target, told_apart, with_target
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.delivery import DeadLetter
+
+_Do = Callable[[Target, list[str], argparse.Namespace, Terminal], Awaitable[int]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Dead letters are events that were given up: kept, with the reason, until somebody lets them go again"
+        " (redrive, edit) or away (discard)."
+    )
+    add = add_actions(parser)
+    _add_list(add("list", "write the dead letters, oldest first"))
+    _add_one(add("show", "write all that one dead letter says, with its traceback"), _show)
+    redrive = add("redrive", "deliver dead letters again, each to the Organ that failed")
+    _add_many(redrive, _redrive)
+    add_rate(redrive)
+    _add_one(add("edit", "edit the payload of a dead letter in $EDITOR, and redrive it"), _edit)
+    _add_many(add("discard", "forget dead letters"), _discard)
+    _add_export(add("export", "write dead letters to a file, one JSON object a line"))
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Do it."""
+    do: _Do = arguments.do
+    if "words" in arguments:
+        app, names = told_apart(arguments.words)
+    else:
+        app, names = arguments.app, []
+    if arguments.is_for_one and len(names) != 1:
+        msg = f"name one dead letter, not {len(names)}; dlq list shows their ids"
+        raise CommandError(msg, Exit.USAGE)
+    return with_target(app, arguments.backend, terminal, lambda target: do(target, names, arguments, terminal))
+
+
+# --- arguments ------------------------------------------------------------------------------------------
+
+
+def _add_list(parser: Parser) -> None:
+    add_target(parser)
+    add_filters(parser, redriven=True)
+    parser.add_argument("--limit", metavar="N", type=whole_number, help="at most so many")
+    parser.add_argument("--group-by", choices=("cause",), help="count the letters that have one cause instead")
+    add_json(parser, "write one JSON object a line")
+    parser.set_defaults(do=_list, is_for_one=False)
+
+
+def _add_one(parser: Parser, do: _Do) -> None:
+    parser.usage = "%(prog)s [options] [APP] ID"
+    parser.add_argument("words", nargs="*", metavar="[APP] ID", help="which dead letter, as dlq list names it")
+    add_backend(parser)
+    add_json(parser, "write one JSON object")
+    parser.set_defaults(do=do, is_for_one=True)
+
+
+def _add_many(parser: Parser, do: _Do) -> None:
+    parser.usage = "%(prog)s [options] [APP] ID ...\n       %(prog)s [options] [APP] --all | --organ NAME | --type GLOB"
+    parser.add_argument("words", nargs="*", metavar="[APP] ID ...", help="which dead letters, as dlq list names them")
+    add_backend(parser)
+    parser.add_argument("--all", action="store_true", help="all that wait")
+    add_filters(parser)
+    add_yes(parser)
+    add_json(parser, "write what became of them as one JSON object; with --dry-run each letter, one a line")
+    parser.set_defaults(do=do, is_for_one=False)
+
+
+def _add_export(parser: Parser) -> None:
+    add_target(parser)
+    add_filters(parser, redriven=True)
+    parser.add_argument("--output", metavar="FILE", help="where to write them; to stdout unless given")
+    parser.add_argument(
+        "--events", action="store_true", help="only their events, as emit --file and run --feed read them"
+    )
+    parser.set_defaults(do=_export, is_for_one=False)
+
+
+# --- look -----------------------------------------------------------------------------------------------
+
+
+async def _list(target: Target, _: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    write = write_causes if arguments.group_by else write_letters
+    letters = chosen(target.admin, arguments)
+    if not await write(letters, terminal, as_json=arguments.json, limit=arguments.limit):
+        terminal.note(none_chosen(arguments))
+    return Exit.OK
+
+
+async def _show(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    letter = await letter_of(target.admin, names[0])
+    if arguments.json:
+        terminal.data(letter_facts(letter))
+    else:
+        show_letter(letter, terminal)
+    return Exit.OK
+
+
+async def _export(target: Target, _: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    letters = chosen(target.admin, arguments)
+    if not await export(letters, terminal, arguments.output, events_only=arguments.events):
+        terminal.note(none_chosen(arguments))
+    return Exit.OK
+
+
+# --- repair ---------------------------------------------------------------------------------------------
+
+
+async def _redrive(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    async def redrive(found: Sequence[Choice]) -> Outcome:
+        return await redrive_all(target.admin, found, terminal, rate=arguments.rate, is_named=bool(names))
+
+    return await _repair(redrive, picked(target.admin, names, arguments), arguments, terminal, "redriven")
+
+
+async def _discard(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    async def discard(found: Sequence[Choice]) -> Outcome:
+        return await discard_all(target.admin, found, terminal, is_named=bool(names))
+
+    return await _repair(discard, picked(target.admin, names, arguments), arguments, terminal, "discarded")
+
+
+async def _repair(
+    do: Callable[[Sequence[Choice]], Awaitable[Outcome]],
+    letters: AsyncIterator[DeadLetter],
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    done: str,
+) -> int:
+    if arguments.dry_run:
+        count = await write_letters(letters, terminal, as_json=arguments.json)
+        terminal.note(f"{counted(count, 'dead letter')} would be {done}; nothing was done")
+        return Exit.OK
+    found = await choices(letters, terminal)
+    if not found:
+        terminal.note(none_chosen(arguments))
+    elif not arguments.yes:
+        confirm(terminal, f"{told(found)} to be {done}")
+    return show_outcome(await do(found), done, terminal, as_json=arguments.json)
+
+
+async def _edit(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    return await edit_letter(target, names[0], terminal, as_json=arguments.json)

@@ -1,0 +1,62 @@
+"""Dead letters as lines of a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from necrostack.cli.facts import event_facts, letter_facts
+from necrostack.cli.failures import CommandError
+from necrostack.cli.meter import Meter
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.delivery import DeadLetter
+
+
+async def export(letters: AsyncIterator[DeadLetter], terminal: Terminal, path: str | None, *, events_only: bool) -> int:
+    """Write letters, or only their events, one JSON object a line; return how many."""
+    count = unreadable = 0
+    meter = Meter(terminal, "exported")
+    with _lines(path, terminal) as write:
+        async for letter in letters:
+            if path is None and not terminal.is_read:
+                break
+            if not events_only:
+                write(json.dumps(letter_facts(letter), ensure_ascii=False))
+            elif letter.event is not None:
+                write(json.dumps(event_facts(letter.event), ensure_ascii=False))
+            else:
+                unreadable += 1
+                continue
+            count += 1
+            meter.at(count)
+    terminal.clear_status()
+    if unreadable:
+        terminal.note(f"{counted(unreadable, 'dead letter')} left out, of what cannot be read as an event")
+    if path is not None:
+        terminal.note(f"{counted(count, 'line')} in {path}")
+    return count
+
+
+@contextmanager
+def _lines(path: str | None, terminal: Terminal) -> Iterator[Callable[[str], object]]:
+    """Write lines to stdout, or to a file that is there only when it is whole."""
+    if path is None:
+        yield terminal.text
+        return
+    whole = Path(path)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
+    except OSError as error:
+        msg = f"--output {path}: {error.strerror}"
+        raise CommandError(msg) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield lambda line: file.write(f"{line}\n")
+        Path(name).replace(whole)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
