@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from patience import until
 
 from necrostack import Event
 from necrostack.delivery import DeadLetter, Retry, Settlement
@@ -137,5 +138,9 @@ async def test_garbage_that_dead_workers_held_does_not_stop_those_who_take_over(
     await backend.enqueue(numbered(2))
     assert await handled(backend, 1) == [2]
 
-    found = await letters(backend)
-    assert sorted(len(letter.raw or ()) for letter in found) == [1, 5_000]
+    async def are_buried() -> bool:
+        assert await backend.pull(timeout=0.05) == []
+        return len(await letters(backend)) == 2
+
+    await until(are_buried, "what the dead worker held is taken over")
+    assert sorted(len(letter.raw or ()) for letter in await letters(backend)) == [1, 5_000]
