@@ -121,6 +121,60 @@ async def test_a_count_that_somebody_spoilt_is_right_again_when_all_is_read(
         assert (await backend.admin.stats()).queued == 4
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_waits_and_what_is_pending_is_counted_right_whatever_happens(
+    seed: int, redis_url: str, app: str
+) -> None:
+    chance, forgotten = random.Random(seed), 0
+    async with (
+        RedisBackend(redis_url, app=app, group="a") as first,
+        RedisBackend(redis_url, app=app, group="b") as second,
+    ):
+        groups = [first, second]
+        queued, pending = Counter[RedisBackend](), dict[RedisBackend, list[Delivery]]({first: [], second: []})
+        for group in groups:
+            await group.pull(timeout=0)
+
+        for step in range(120):
+            group = chance.choice(groups)
+            held = pending[group]
+            chance.shuffle(held)
+            some = held[: chance.randint(0, 5)]
+            match chance.choice(["enqueue", "pull", "pull", "settle", "settle", "release", "trim"]):
+                case "enqueue":
+                    amount = chance.randint(1, 8)
+                    await group.enqueue(*numbers(amount, f"{seed} {step}"))
+                    queued.update(dict.fromkeys(groups, amount))
+                case "pull":
+                    taken = await group.pull(limit=chance.randint(1, 9), timeout=0)
+                    held += taken
+                    queued[group] -= len(taken)
+                case "settle":
+                    del held[: len(some)]
+                    steps = [
+                        Settlement(
+                            delivery,
+                            emitted=numbers(chance.choice([0, 0, 1])),
+                            retries=[Retry(organ="Organ", delay=0.0)] * chance.choice([0, 0, 1]),
+                        )
+                        for delivery in some
+                    ]
+                    assert all(await group.settle(*steps))
+                    queued.update(dict.fromkeys(groups, sum(len(each.emitted) for each in steps)))
+                    queued[group] += sum(len(each.retries) for each in steps)
+                case "release":
+                    del held[: len(some)]
+                    await group.release(*some)
+                    queued[group] += len(some)
+                case "trim":
+                    forgotten += await group.admin.trim(max_length=chance.randint(0, 5))
+            for each in groups:
+                stats = await each.admin.stats()
+                found = (stats.queued, stats.pending)
+                assert found == (queued[each], len(pending[each])), f"step {step} of seed {seed}"
+        assert forgotten > 0, "nothing was trimmed"
+
+
 # --- what is forgotten ---------------------------------------------------------------------------------------
 
 
