@@ -168,6 +168,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure us beside the peers; see benchmarks/ for what may follow `--`."""
     session.install(*group("bench"), *editable(*ALL))
+    session.run("python", "-m", "benchmarks.environments")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -57,7 +57,8 @@ def _chosen_cases(workload: Workload, options: argparse.Namespace) -> list[Case]
     for case in chosen:
         if lacking := missing(case):
             lacked = ", ".join(lacking)
-            _tell(f"{workload.name}: {case.shape}, {case.system}: left out, {lacked} is not installed")
+            how = ", which `python -m benchmarks.environments` does" if case.environment else ""
+            _tell(f"{workload.name}: {case.shape}, {case.system}: left out, {lacked} is not installed{how}")
     return [case for case in chosen if not missing(case)]
 
 

@@ -14,6 +14,7 @@ class Case:
         n: The scale that `command` is run at; 0 where there is none.
         command: What follows the interpreter's name. Its last line on stdout is one `Measurement` as JSON.
         needs: The distributions that must be installed.
+        environment: In which environment, by its name in `benchmarks.environments`; "" is the one that runs all this.
         is_limit: Whether the others of its shape are divided by it.
         note: A word on how the system does it.
     """
@@ -23,6 +24,7 @@ class Case:
     n: int
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    environment: str = ""
     is_limit: bool = False
     note: str = ""
 

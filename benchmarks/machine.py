@@ -3,10 +3,10 @@
 import os
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 from benchmarks.case import Case
+from benchmarks.environments import version
 
 
 def machine() -> str:
@@ -23,5 +23,12 @@ def _processor() -> str:
 
 
 def versions(cases: Sequence[Case]) -> dict[str, str]:
-    """Look up the installed version of every distribution that some case needs."""
-    return {name: metadata.version(name) for name in sorted({name for case in cases for name in case.needs})}
+    """Look up the installed version of every distribution that some case needs.
+
+    Where an environment has another one than the one that runs all this, its name says so: `redis (arq)`.
+    """
+    found = {}
+    for name, environment in sorted({(name, case.environment) for case in cases for name in case.needs}):
+        here, there = version(name, ""), version(name, environment)
+        found[name if here in (None, there) else f"{name} ({environment})"] = there or ""
+    return found

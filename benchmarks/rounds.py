@@ -3,16 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Final
 
 from benchmarks.case import Case, Measurement, Result
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-"""Where the processes start: the folder that holds `benchmarks`."""
+from benchmarks.environments import ROOT, python, version
 
 PATIENCE: Final = 900.0
 """Seconds after which a process counts as hanging."""
@@ -23,16 +18,8 @@ class RunFailed(Exception):
 
 
 def missing(case: Case) -> list[str]:
-    """Name the distributions that a case needs and this environment lacks."""
-    return [name for name in case.needs if not _is_installed(name)]
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    """Name the distributions that a case needs and its environment lacks."""
+    return [name for name in case.needs if not version(name, case.environment)]
 
 
 def run_rounds(cases: Sequence[Case], *, rounds: int, warmups: int, tell: Callable[[str], None]) -> list[Result]:
@@ -73,7 +60,7 @@ def run_case(case: Case) -> Measurement:
     Raises:
         RunFailed: Its process failed, hung, or printed no measurement.
     """
-    command = [sys.executable, *case.command]
+    command = [python(case.environment), *case.command]
     # Its own code first on the path, nothing else of the caller's environment changed.
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     try:

@@ -13,7 +13,10 @@ class Progress:
     Attributes:
         n: How many orders there are.
         done: Set when every handler call was made.
+        pause: Seconds that each handler waits, as if for somebody else's answer.
     """
+
+    pause = 0.0
 
     def __init__(self, n: int, *, steps: int, on_first: Callable[[], None]) -> None:
         """Make one.
@@ -38,6 +41,12 @@ class Progress:
         self._left -= 1
         if not self._left:
             self.done.set()
+
+    async def handle(self, name: str, step: int = 0) -> None:
+        """Do what a handler has to do."""
+        if self.pause:
+            await asyncio.sleep(self.pause)
+        self.count(name, step)
 
     def is_exact(self) -> bool:
         """Whether each order, and no other, passed each step exactly once."""

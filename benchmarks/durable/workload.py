@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.case import Case, Figure, Workload
 from benchmarks.durable.server import server_version
+from benchmarks.peers.systems import answering, consuming
 
 RATE = 200
 """How many events a second are on their way in W4."""
@@ -51,7 +52,7 @@ def _throughput(shape: str, name: str, limit_note: str, n: int) -> list[Case]:
 
 
 def _consume(n: int) -> Sequence[Case]:
-    return _throughput("consume", "consume", "XREADGROUP COUNT 100, one XACK", n)
+    return [*_throughput("consume", "consume", "XREADGROUP COUNT 100, one XACK", n), *consuming(n)]
 
 
 def _chain(n: int) -> Sequence[Case]:
@@ -74,6 +75,7 @@ def _latency(n: int) -> Sequence[Case]:
             note="RedisBackend, defaults",
             runner=runner,
         ),
+        *answering(n, shape, RATE),
     ]
 
 

@@ -1,0 +1,77 @@
+"""FastStream: subscribers read a stream each, with a group; the event is acknowledged after its handler."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from faststream.redis import RedisBroker, StreamSub
+
+from benchmarks.durable import Emit
+from benchmarks.durable.progress import Progress
+from benchmarks.envelope import OrderPlaced
+from benchmarks.orders import Order, new_order, order_id
+from benchmarks.peers.settled import create_group, until_none_pending
+
+STREAM, GROUP = "orders", "workers"
+_BULK = 100
+
+
+def _broker(url: str) -> RedisBroker:
+    return RedisBroker(url, logger=None)  # type: ignore[arg-type]  # it silences it
+
+
+def orders(*, batch: bool = False) -> StreamSub[Any]:
+    """Say what a subscriber reads."""
+    # last_id=">" with a group that is there: any other id would be read again and again by a second worker.
+    return StreamSub(
+        STREAM,
+        group=GROUP,
+        consumer=f"worker-{os.getpid()}",
+        last_id=">",
+        max_records=100,
+        batch=batch,
+    )
+
+
+@asynccontextmanager
+async def emitter(url: str) -> AsyncIterator[Emit]:
+    """Publish one by one."""
+    async with _broker(url) as broker:
+
+        async def emit(order: Order) -> None:
+            await broker.publish(OrderPlaced(payload=order), stream=STREAM)
+
+        yield emit
+
+
+async def fill(url: str, n: int) -> None:
+    """Publish through redis-py pipelines."""
+    async with _broker(url) as broker:
+        client = await broker.connect()
+        for start in range(0, n, _BULK):
+            async with client.pipeline(transaction=False) as pipeline:
+                for number in range(start, min(start + _BULK, n)):
+                    event = OrderPlaced(payload=new_order(order_id(number)))
+                    await broker.publish(event, stream=STREAM, pipeline=pipeline)
+                await pipeline.execute()
+
+
+async def consume(url: str, progress: Progress, concurrency: int = 1) -> None:
+    """Call the handler with one event at a time, or with as many as asked for."""
+
+    async def on_placed(event: OrderPlaced) -> None:
+        await progress.handle(event.payload.order_id)
+
+    workers = concurrency if concurrency > 1 else None
+    await work(url, progress, lambda broker: broker.subscriber(stream=orders(), max_workers=workers)(on_placed))
+
+
+async def work(url: str, progress: Progress, subscribe: Callable[[RedisBroker], Any]) -> None:
+    """Run a broker with one subscriber."""
+    await create_group(url, STREAM, GROUP)
+    broker = _broker(url)
+    subscribe(broker)
+    await broker.start()
+    await progress.done.wait()
+    await until_none_pending(url, STREAM, GROUP)

@@ -1,0 +1,54 @@
+"""streaQ: a call of a function, with a lock, a result and a lease for each; on coredis instead of redis-py."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from streaq import Worker
+
+from benchmarks.durable import Emit
+from benchmarks.durable.progress import Progress
+from benchmarks.envelope import OrderPlaced
+from benchmarks.orders import Order, new_order, order_id
+
+TASK = "ORDER_PLACED"
+_BULK = 100
+
+
+def _worker(url: str, concurrency: int = 16) -> Worker[None]:
+    return Worker(redis_url=url, concurrency=concurrency, handle_signals=False)
+
+
+@asynccontextmanager
+async def emitter(url: str) -> AsyncIterator[Emit]:
+    """Enqueue one by one."""
+    async with _worker(url) as worker:
+
+        async def emit(order: Order) -> None:
+            await worker.enqueue_unsafe(TASK, OrderPlaced(payload=order))
+
+        yield emit
+
+
+async def fill(url: str, n: int) -> None:
+    """Enqueue with `enqueue_many`."""
+    async with _worker(url) as worker:
+        for start in range(0, n, _BULK):
+            events = [OrderPlaced(payload=new_order(order_id(i))) for i in range(start, min(start + _BULK, n))]
+            await worker.enqueue_many([worker.enqueue_unsafe(TASK, event) for event in events])
+
+
+async def consume(url: str, progress: Progress, concurrency: int = 100) -> None:
+    """Run its worker, which keeps no results here."""
+
+    async def on_placed(event: OrderPlaced) -> None:
+        await progress.handle(event.payload.order_id)
+
+    worker = _worker(url, concurrency)
+    worker.task(name=TASK, ttl=0)(on_placed)
+    working = asyncio.create_task(worker.run_async())
+    await progress.done.wait()
+    async with _worker(url) as observer:
+        while await observer.queue_size():  # noqa: ASYNC110 -- only the server knows
+            await asyncio.sleep(0.001)
+    working.cancel()

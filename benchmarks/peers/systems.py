@@ -1,0 +1,132 @@
+"""The peers: what each needs, and how it is run."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.case import Case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One system.
+
+    Attributes:
+        name: What tables and `--only` call it.
+        module: Its adapter in `benchmarks.peers`.
+        needs: The distributions that must be installed.
+        environment: Which environment they are in; see `benchmarks.environments`.
+        how: How it consumes.
+        share: The part of a workload's n that it gets, so that the slow ones end on the same day.
+        emits_at_once: Whether one process can have several calls to emit under way; else the call blocks.
+        bulk: How it enqueues many; "" where it cannot.
+    """
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    environment: str = ""
+    how: str
+    share: float
+    emits_at_once: bool = True
+    bulk: str = ""
+
+    def some(self, n: int) -> int:
+        """Say how many of n it gets."""
+        return max(int(n * self.share), 1)
+
+    def case(self, runner: str, shape: str, n: int, *arguments: str, function: str = "", note: str = "") -> Case:
+        """Make the case in which a runner is given its adapter, n, and further arguments."""
+        target = f"benchmarks.peers.{self.module}"
+        return Case(
+            system=self.name,
+            shape=shape,
+            n=n,
+            command=("-m", f"benchmarks.{runner}", f"{target}:{function}" if function else target, str(n), *arguments),
+            needs=("pydantic", *self.needs),
+            environment=self.environment,
+            note=note or self.how,
+        )
+
+
+PEERS: Final = (
+    Peer(
+        name="faststream",
+        module="faststream_redis",
+        needs=("faststream", "redis", "hiredis"),
+        how="stream and group, XACK each",
+        share=0.2,
+        bulk="pipelines of 100",
+    ),
+    Peer(
+        name="faststream batch",
+        module="faststream_batch",
+        needs=("faststream", "redis", "hiredis"),
+        how="the handler gets a list of 100",
+        share=0.5,
+    ),
+    Peer(
+        name="taskiq",
+        module="taskiq_streams",
+        needs=("taskiq", "taskiq-redis", "redis", "hiredis"),
+        how="stream and group, 100 at once",
+        share=0.2,
+    ),
+    Peer(
+        name="streaq",
+        module="streaq_worker",
+        needs=("streaq", "coredis"),
+        how="100 at once",
+        share=0.1,
+        bulk="enqueue_many of 100",
+    ),
+    Peer(
+        name="repid",
+        module="repid_worker",
+        needs=("repid", "redis", "hiredis"),
+        environment="repid",
+        how="stream and group, 1,000 at once",
+        share=0.2,
+    ),
+    Peer(
+        name="saq",
+        module="saq_worker",
+        needs=("saq", "redis", "hiredis"),
+        environment="saq",
+        how="100 at once, no results",
+        share=0.1,
+    ),
+    Peer(
+        name="arq",
+        module="arq_worker",
+        needs=("arq", "redis", "hiredis"),
+        environment="arq",
+        how="100 at once, polled each 50 ms",
+        share=0.1,
+    ),
+    Peer(
+        name="dramatiq",
+        module="dramatiq_worker",
+        needs=("dramatiq", "redis", "hiredis"),
+        how="8 threads, 1,000 fetched ahead",
+        share=0.1,
+        emits_at_once=False,
+    ),
+    Peer(
+        name="celery",
+        module="celery_worker",
+        needs=("celery", "kombu", "redis", "hiredis"),
+        how="solo, acks_late, 100 fetched ahead",
+        share=0.05,
+        emits_at_once=False,
+    ),
+)
+
+
+def consuming(n: int) -> list[Case]:
+    """Each consuming what waits."""
+    return [peer.case("durable.run", "consume", peer.some(n), function="consume") for peer in PEERS]
+
+
+def answering(n: int, shape: str, rate: int) -> list[Case]:
+    """Each handling what comes at a rate; batches are for what waits."""
+    return [peer.case("durable.latency", shape, n, str(rate)) for peer in PEERS if peer.name != "faststream batch"]
