@@ -123,6 +123,11 @@ class Worker:
 # --- what they run ---------------------------------------------------------------------------------------
 
 
+def numbers(event_type: str, amount: int, **payload: object) -> list[Event]:
+    """Make so many events, numbered from 0."""
+    return [Event(event_type=event_type, payload={"n": number, **payload}) for number in range(amount)]
+
+
 class _Numbered(Organ):
     """Writes down what it begins, and says in an event what it ended, and who it is."""
 
@@ -169,18 +174,65 @@ class Blocking(_Numbered):
 
 
 class Mortal(_Numbered):
-    """Takes its process down with it where the event is poison: what a segmentation fault, or too much memory, does."""
+    """Takes its process down with it where the number is negative, as a crash or too much memory would."""
 
     listens_to = ["MORTAL"]
 
     async def handle(self, event: Event) -> Event:
         ended = self.begin(event)
-        if event.payload["is_poison"]:
+        if ended.payload["n"] < 0:
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(0)
         return ended
 
 
+class Leaving(_Numbered):
+    """Ends its process without any cleaning up, the first time it is asked to."""
+
+    listens_to = ["LEAVING"]
+
+    async def handle(self, event: Event) -> Event:
+        is_first = not self.journal.read("begun")
+        ended = self.begin(event)
+        if is_first:
+            os._exit(0)
+        return ended
+
+
+class Prefetching(_Numbered):
+    """Handles all in no time, until its worker holds a few that are not started. Then the first such worker waits."""
+
+    listens_to = ["NUMBER"]
+
+    def __init__(self, journal: Journal, url: str) -> None:
+        super().__init__(journal)
+        self._may_wait = not journal.path.exists()
+        self._url = url
+
+    async def startup(self) -> None:
+        self._backend = RedisBackend(self._url)
+
+    async def handle(self, event: Event) -> Event:
+        ended = self.begin(event)
+        number = event.payload["n"]
+        if self._may_wait and number % 5 == 0:
+            # What is pending and comes later was pulled, and waits for its turn.
+            pending = [held.event.payload["n"] async for held in self._backend.admin.pending()]
+            if len(waiting := [other for other in pending if other > number]) >= 10:
+                self._may_wait = False
+                self.journal.write("prefetched", [number, *waiting])
+                await until(self.journal.gate(os.getpid()).exists, "the gate is opened", within=600)
+        return ended
+
+    async def shutdown(self) -> None:
+        await self._backend.aclose()
+
+
+def prefetching(journal: Journal, url: str) -> list[Organ[Any]]:
+    """Make one that looks at its group under this URL."""
+    return [Prefetching(journal, url)]
+
+
 def numbered(journal: Journal) -> list[Organ[Any]]:
     """Make one of each."""
-    return [Gated(journal), Lasting(journal), Blocking(journal), Mortal(journal)]
+    return [kind(journal) for kind in (Gated, Lasting, Blocking, Mortal, Leaving)]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,9 +18,9 @@ import pytest
 from patience import until
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
 from redis_server import Server
-from redis_victim import Journal, OrgansFor, Worker, numbered
+from redis_victim import Journal, OrgansFor, Worker, numbered, numbers, prefetching
 
-from necrostack import Backend, Event, Organ, RetryPolicy, RunReport, Spine
+from necrostack import Backend, Delivery, Event, Organ, RetryPolicy, RunReport, Spine
 from necrostack.errors import BackendUnavailable
 from necrostack_redis import RedisBackend
 from necrostack_redis.config import RedisOptions
@@ -48,12 +52,19 @@ def start_worker(journal: Journal, app: str) -> Iterator[StartWorker]:
         worker.kill()
 
 
+PREFETCHING_APP = """
+import sys
+from pathlib import Path
+from necrostack import Spine
+sys.path.insert(0, {harness!r})
+from redis_victim import Journal, Prefetching
+
+spine = Spine([Prefetching(Journal(Path("journal")), {url!r})])
+"""
+
+
 def chain_of(_: Journal) -> list[Organ[Any]]:
     return chain()
-
-
-def numbers(event_type: str, amount: int, **payload: object) -> list[Event]:
-    return [Event(event_type=event_type, payload={"n": number, **payload}) for number in range(amount)]
 
 
 async def is_idle(backend: Backend) -> bool:
@@ -189,6 +200,40 @@ async def test_of_a_zombie_and_its_successor_one_settles(
     assert (lost, doubled, refused) == (0, 0, rounds * events)
 
 
+async def test_a_revived_worker_does_not_start_what_it_may_have_lost(
+    redis_url: str, app: str, journal: Journal, start_worker: StartWorker
+) -> None:
+    start = partial(start_worker, redis_url, partial(prefetching, url=f"{redis_url}?app={app}"))
+
+    async with RedisBackend(redis_url, app=app, lease=LEASE) as backend:
+
+        async def holds_no_more() -> bool:
+            return (await backend.admin.stats()).pending == 1 + len(waiting)
+
+        worker = start()
+        await backend.enqueue(*numbers("NUMBER", 2000))
+        await until(lambda: journal.read("prefetched"), "the worker holds what it has not started")
+        running, *waiting = journal.read("prefetched")[0].about
+        await until(holds_no_more, "what it handled is settled")
+        worker.freeze()
+        successor = start()
+        await until(lambda: len(journal.read("begun", successor.pid)) >= 2000 - running, "another took over")
+
+        worker.thaw()
+        journal.gate(worker.pid).touch()
+        report = await worker.stop()
+        await until(partial(is_idle, backend), "all is handled")
+        kept = await ended(backend)
+
+    begun = {entry.about for entry in journal.read("begun", worker.pid)}
+    lost, doubled = 2000 - len(kept), kept.total() - len(kept)
+    print(f"\na revived worker held {len(waiting)} deliveries that were not started: {lost} lost, {doubled} doubled")
+    assert waiting
+    assert not begun & set(waiting)
+    assert report["lost"] == 1
+    assert (lost, doubled) == (0, 0)
+
+
 async def test_handlers_slower_than_five_leases_run_once(
     redis_url: str, app: str, journal: Journal, start_worker: StartWorker
 ) -> None:
@@ -291,8 +336,8 @@ async def test_poison_becomes_a_dead_letter_and_its_neighbours_are_handled(
     events, max_recoveries, deaths = 40, 3, 0
     options = RedisOptions(max_recoveries=max_recoveries)
     start = partial(start_worker, redis_url, numbered, concurrency=4, options=options)
-    batch = numbers("MORTAL", events, is_poison=False)
-    batch[events // 2] = Event(event_type="MORTAL", payload={"n": -1, "is_poison": True})
+    batch = numbers("MORTAL", events)
+    batch[events // 2] = Event(event_type="MORTAL", payload={"n": -1})
 
     async with RedisBackend(redis_url, app=app, lease=LEASE) as backend:
         await backend.enqueue(*batch)
@@ -312,4 +357,62 @@ async def test_poison_becomes_a_dead_letter_and_its_neighbours_are_handled(
     assert letters[0].event is not None
     assert letters[0].event.payload["n"] == -1
     assert deaths == len([entry for entry in journal.read("begun") if entry.about == -1]) == 1 + max_recoveries
+    assert (lost, doubled) == (0, 0)
+
+
+async def test_who_is_stopped_hands_back_at_once_what_it_did_not_start(
+    redis_url: str, app: str, journal: Journal, tmp_path: Path
+) -> None:
+    url = f"{redis_url}?app={app}&lease=600"
+    (tmp_path / "app.py").write_text(PREFETCHING_APP.format(url=url, harness=str(Path(__file__).parent)))
+    argv = [sys.executable, "-m", "necrostack", "run", "app:spine", "--backend", url, "--json"]
+
+    async with RedisBackend(url) as backend:
+        await backend.enqueue(*numbers("NUMBER", 2000))
+        with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as stopped:
+            try:
+                await until(lambda: journal.read("prefetched"), "the worker holds what it has not started")
+                running, *waiting = journal.read("prefetched")[0].about
+                stopped.send_signal(signal.SIGTERM)
+                handed_back: dict[int, Delivery] = {}
+
+                async def has_come() -> bool:
+                    found = await backend.pull(limit=100, timeout=0.1)
+                    handed_back.update({delivery.event.payload["n"]: delivery for delivery in found})
+                    return handed_back.keys() >= set(waiting)
+
+                await until(has_come, "what was not started is handed back")
+                assert stopped.poll() is None, "it ended before its handler did"
+                journal.gate(stopped.pid).touch()
+                out, err = await asyncio.to_thread(stopped.communicate, timeout=30)
+            finally:
+                stopped.kill()
+        kept = await ended(backend)
+        pending = (await backend.admin.stats()).pending
+
+    report = json.loads(out.splitlines()[-1])
+    print(f"\nSIGTERM: {len(waiting)} deliveries handed back, {report['handled']} handled, {report['lost']} lost")
+    assert stopped.returncode == 0, err
+    assert waiting
+    assert all((delivery.attempt, delivery.origin) == (1, "live") for delivery in handed_back.values())
+    assert kept == Counter(range(running + 1))
+    assert pending == len(handed_back)
+
+
+async def test_what_a_worker_that_ended_without_closing_held_is_recovered(
+    redis_url: str, app: str, journal: Journal, start_worker: StartWorker
+) -> None:
+    events = 20
+    start = partial(start_worker, redis_url, numbered, concurrency=4)
+
+    async with RedisBackend(redis_url, app=app, lease=LEASE) as backend:
+        leaves = start()
+        await backend.enqueue(Event(event_type="LEAVING", payload={"n": -1}), *numbers("MORTAL", events))
+        await until(lambda: not leaves.is_alive, "the worker ends")
+        start()
+        await until(partial(is_idle, backend), "all is handled")
+        kept = await ended(backend)
+
+    lost, doubled = events + 1 - len(kept), kept.total() - len(kept)
+    print(f"\n1 worker ended by os._exit, {events + 1} events: {lost} lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0)

@@ -97,6 +97,14 @@ class Backend(ABC):
     async def release(self, *deliveries: Delivery) -> None:
         """Hand back deliveries that were not started: others may pull them at once, with the attempt unchanged."""
 
+    def may_start(self, delivery: Delivery) -> bool:
+        """Say whether a delivery is still this worker's, as far as can be known without asking.
+
+        False when others may have taken it over, because this worker was frozen or cut off for long. A Spine then
+        hands it back instead of starting it.
+        """
+        return True
+
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of connections and whatever is kept only here. May be called again."""

@@ -134,6 +134,8 @@ class Run:
         workers = [asyncio.create_task(self._work(number)) for number in range(self._settings.concurrency)]
         try:
             await self._stopped.wait()
+            # Others need not wait for what was not started until what runs has ended.
+            workers.append(asyncio.create_task(self._hand_back_early()))
             # What ends the run by force ends the other handlers, too.
             await asyncio.wait(workers, timeout=self._settings.drain_timeout if self._error is None else 0)
         finally:
@@ -153,6 +155,9 @@ class Run:
             while not self._is_stopping:
                 if not hand:
                     await self._fill_hand()
+                    continue
+                if not self._backend.may_start(hand[0]):
+                    await self._unless_stopped(self._hand_back, None)
                     continue
                 step = in_work[number] = Step(hand.popleft())
                 organs = gate.organs_for(step)
@@ -231,6 +236,16 @@ class Run:
                 raise
             return otherwise
 
+    async def _hand_back(self) -> None:
+        """Let others have what was not started. It stays in the hand if that fails."""
+        deliveries = [*self._hand]
+        self._hand.clear()
+        try:
+            await self._backend.release(*deliveries)
+        except BaseException:
+            self._hand.extendleft(reversed(deliveries))
+            raise
+
     def _interrupt_pull(self) -> None:
         if self._interrupt is not None and not self._interrupt.done():
             self._interrupt.set_result(None)
@@ -245,6 +260,10 @@ class Run:
             self._limit = self._settings.concurrency
 
     # --- the end -----------------------------------------------------------------------------------------
+
+    async def _hand_back_early(self) -> None:
+        with suppress(Exception):  # it is tried again in the end, and that is heard of
+            await self._hand_back()
 
     async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """End the workers, commit what is done, and hand back the rest, whatever it was that ended the run."""

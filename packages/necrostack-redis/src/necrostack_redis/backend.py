@@ -26,7 +26,7 @@ from necrostack_redis.connector import Connector
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.lease import Lease
 from necrostack_redis.link import Link
-from necrostack_redis.reader import Reader, Receipt
+from necrostack_redis.reader import Reader, Receipt, receipts_of
 from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE
 from necrostack_redis.settling import Settler
 from necrostack_redis.template import Template, read_client
@@ -94,6 +94,7 @@ class RedisBackend(Backend):
         self._has_joined = False
         self._admin = RedisAdmin(lambda: self._open().link, self._keys, self.settings)
         self._session: _Session | None = None
+        self._inherited: list[_Session | None] = []
         self._become_a_worker()
 
     def __repr__(self) -> str:
@@ -167,7 +168,12 @@ class RedisBackend(Backend):
     async def release(self, *deliveries: Delivery) -> None:
         """See `Backend.release`."""
         reader = self._open().reader
-        await reader.release([delivery.receipt for delivery in deliveries if self._holds(delivery)])  # type: ignore[misc]
+        await reader.release([receipt for receipt in receipts_of(deliveries) if receipt in self._held])
+
+    def may_start(self, delivery: Delivery) -> bool:
+        """See `Backend.may_start`."""
+        receipt = delivery.receipt
+        return isinstance(receipt, Receipt) and self._lease.covers(receipt.covered_at)
 
     async def aclose(self) -> None:
         """See `Backend.aclose`. What is pending here is handed back; what is queued stays."""
@@ -185,8 +191,10 @@ class RedisBackend(Backend):
 
     async def leave(self, topology: str) -> None:
         """See `Backend.leave`."""
+        session = self._open()
         with suppress(BackendError):
-            await self._open().link.call("HDEL", self._keys.topologies, self._consumer)
+            await session.reader.hand_back()
+            await session.link.call("HDEL", self._keys.topologies, self._consumer)
 
     # --- a worker ----------------------------------------------------------------------------------------
 
@@ -202,11 +210,16 @@ class RedisBackend(Backend):
     def _open(self) -> _Session:
         """Return what belongs to the running event loop of this process."""
         self._check_open()
-        if self._pid != os.getpid():  # forked: the parent goes on under its name
+        if self._pid != os.getpid():
+            # Forked: the parent goes on under its name, and on its connections. They are kept, because were they closed
+            # in here, be it by the garbage collector, its event loop would never hear of them again.
+            self._inherited.append(self._session)
             self._session = None
             self._become_a_worker()
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
+            if self._session is not None:
+                self._session.reader.abandon()
             link = Link(self._connector)
             keys, settings, me, held = self._keys, self.settings, self._consumer, self._held
             settler = Settler(link, keys, settings, me, held, self._unanswered, self._join)
@@ -218,9 +231,6 @@ class RedisBackend(Backend):
         if self._closed:
             msg = "this RedisBackend was closed; make a new one"
             raise BackendClosed(msg)
-
-    def _holds(self, delivery: Delivery) -> bool:
-        return isinstance(delivery.receipt, Receipt) and delivery.receipt in self._held
 
     async def _join(self, topology: str = "") -> Sequence[str]:
         """Make the group where it does not exist, and this worker known in it; return what the others run."""
@@ -239,9 +249,11 @@ class RedisBackend(Backend):
         return [other.decode() for other in others]
 
     async def _close(self) -> None:
+        if self._pid != os.getpid():
+            return  # forked, and never used here: all there is is the parent's
         self._lease.stop()
         session, self._session = self._session, None
-        if session is None or self._pid != os.getpid():
+        if session is None:
             return
         is_other_loop = session.loop is not asyncio.get_running_loop()
         link = Link(self._connector) if is_other_loop else session.link

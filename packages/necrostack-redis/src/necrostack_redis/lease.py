@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 
@@ -19,13 +20,15 @@ class Lease:
     """Renews a worker's lease from a thread and on a connection of its own, also while a handler blocks the event loop.
 
     The event loop must be seen alive every `max_stall` seconds, or else the lease ends: what holds the worker up
-    may never let go. The thread ends with `stop`, and by itself soon after the event loop was closed.
+    may never let go. Each event loop has its own thread, which ends with `stop`, and by itself soon after its loop was
+    closed or another one took its place.
     """
 
     def __init__(self, connector: Connector, keys: Keys, settings: RedisSettings, consumer: str) -> None:
         self._connector = connector
         self._keys = (keys.events, keys.inbox, keys.leases)
         self._args = (keys.group, consumer, int(settings.lease * 1000), RELEASED)
+        self._length = settings.lease
         self._interval = settings.lease / 3
         self._max_stall = settings.max_stall
         self._consumer = consumer
@@ -34,18 +37,31 @@ class Lease:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
+        # When it was renewed last, and since when it has not lapsed: by our clock, a little before the server's.
+        self._renewed = -math.inf
+        self._unbroken = math.inf
 
     def start(self) -> None:
         """Renew the lease from now on, for as long as the running event loop turns. May be called again."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop = loop
-            self._tick()
-        if self._thread is None and not self._stopped.is_set():
-            # A daemon: a program that ends without closing its backend must not wait for it.
-            name = f"lease-{self._consumer}"
-            self._thread = threading.Thread(target=self._renew_until_stopped, name=name, daemon=True)
-            self._thread.start()
+        if self._loop is loop or self._stopped.is_set():
+            return
+        self._loop = loop
+        self._tick(loop)
+        self._note_renewal(time.monotonic())  # by the call for which it is started
+        # A daemon: a program that ends without closing its backend must not wait for it.
+        name = f"lease-{self._consumer}"
+        self._thread = threading.Thread(target=self._renew_until_stopped, args=(loop,), name=name, daemon=True)
+        self._thread.start()
+
+    def covers(self, since: float) -> bool:
+        """Say whether nobody can have taken over what we held then: the lease has not lapsed since.
+
+        Args:
+            since: A moment before a call that renewed it, by the monotonic clock.
+        """
+        now = time.monotonic()
+        return now - since < self._length or (self._unbroken <= since and now - self._renewed < self._length)
 
     @property
     def was_started(self) -> bool:
@@ -63,22 +79,22 @@ class Lease:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
-    def _tick(self) -> None:
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """The event loop turns."""
         self._seen = time.monotonic()
-        if self._loop is not None and not self._stopped.is_set():
-            self._timer = self._loop.call_later(min(self._interval, self._max_stall / 3), self._tick)
+        if self._loop is loop and not self._stopped.is_set():
+            self._timer = loop.call_later(min(self._interval, self._max_stall / 3), self._tick, loop)
 
     # --- in the thread -----------------------------------------------------------------------------------
 
-    def _renew_until_stopped(self) -> None:
+    def _renew_until_stopped(self, loop: asyncio.AbstractEventLoop) -> None:
         client = self._connector.blocking_client()
         wait, is_stalled = self._interval, False
         try:
             while not self._stopped.wait(wait):
                 wait = self._interval
-                if self._loop is None or self._loop.is_closed():
-                    continue
+                if self._loop is not loop or loop.is_closed():
+                    break
                 stall = time.monotonic() - self._seen
                 if stall > self._max_stall:
                     if not is_stalled:
@@ -97,9 +113,17 @@ class Lease:
             client.close()
 
     def _renew(self, client: BlockingClient) -> None:
+        sent = time.monotonic()
         try:
             late = client.execute_command("EVALSHA", LEASE.sha, len(self._keys), *self._keys, *self._args)
         except exceptions.NoScriptError:
             late = client.execute_command("EVAL", LEASE.text, len(self._keys), *self._keys, *self._args)
         if late:
-            logger.warning("lease_lapsed", extra={"consumer": self._consumer, "seconds": late / 1000})
+            seconds = late / 1000 if late > 0 else None
+            logger.warning("lease_lapsed", extra={"consumer": self._consumer, "seconds": seconds})
+        self._note_renewal(sent, has_lapsed=bool(late))
+
+    def _note_renewal(self, sent: float, *, has_lapsed: bool = False) -> None:
+        if has_lapsed or sent - self._renewed > self._length:
+            self._unbroken = sent
+        self._renewed = sent

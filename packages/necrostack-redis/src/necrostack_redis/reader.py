@@ -6,13 +6,12 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from necrostack.delivery import Delivery, Failure
-from necrostack.errors import BackendError, BackendUnavailable
 from necrostack.log import event_facts, logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.keys import RELEASED, Keys
@@ -44,11 +43,18 @@ class Receipt:
         stream: `EVENTS` or `INBOX`.
         entry_id: Its id there.
         is_alone: Whether nothing else may be handed over before it is settled.
+        covered_at: When, by the monotonic clock, the lease was renewed that covers it.
     """
 
     stream: int
     entry_id: bytes
     is_alone: bool
+    covered_at: float
+
+
+def receipts_of(deliveries: Iterable[Delivery]) -> list[Receipt]:
+    """Return the receipts of deliveries, but for those that are somebody else's."""
+    return [delivery.receipt for delivery in deliveries if isinstance(delivery.receipt, Receipt)]
 
 
 _Entry = tuple[int, bytes, int, Sequence[bytes]]
@@ -111,9 +117,10 @@ class Reader:
         self._reads: set[asyncio.Task[list[Delivery]]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._turn = 0
-        self._has_strays = False
-        # Until then only new events are read.
-        self._next_look = 0.0
+        # When to compare what the server says that we hold with what we know: now, and now and again.
+        self._next_check = 0.0
+        # When we looked at everything, and until when only new events are read.
+        self._last_look = self._next_look = 0.0
         self._news = _News((b"0-0",) * 3, 0.0)
         self._woken = asyncio.Event()
         most = f"it was taken over from dead workers more than {settings.max_recoveries} times"
@@ -171,6 +178,22 @@ class Reader:
         """Look at everything with the next read: something goes again that may be older than what is new."""
         self._next_look = 0.0
 
+    async def hand_back(self) -> None:
+        """Hand back what came after its pull was cancelled. For when nobody may pull any more."""
+        if self._reads:
+            await asyncio.wait(self._reads)
+        async with self._reading:
+            if self._surplus:
+                self.abandon()
+                with suppress(NoGroup):
+                    await self._release_strays()
+
+    def abandon(self) -> None:
+        """Forget what came after its pull was cancelled. It is found when we look what we hold, and handed back."""
+        self.held.difference_update(receipts_of(self._surplus))
+        self._surplus.clear()
+        self._next_check = 0.0
+
     def wake(self) -> None:
         """Let pulls that wait look again."""
         self._woken.set()
@@ -196,26 +219,28 @@ class Reader:
                 self._news.due_at = time.monotonic() + WAIT
                 return []
             try:
-                if self._has_strays:
-                    await self._release_strays()
-                return await self._read(min(limit, MAX_READ))
-            except NoGroup:
-                await self._join()
-                return await self._read(min(limit, MAX_READ))
-            except BackendUnavailable:
+                try:
+                    return await self._read(min(limit, MAX_READ))
+                except NoGroup:
+                    await self._join()
+                    return await self._read(min(limit, MAX_READ))
+            except BaseException:
                 # The call may have been done, and only its reply lost.
-                self._has_strays = True
+                self._next_check = 0.0
                 raise
 
     async def _read(self, limit: int) -> list[Delivery]:
+        if time.monotonic() >= self._next_check:
+            await self._release_strays()
+            # A call that was given up may be done even after the one that came next.
+            self._next_check = time.monotonic() + self._settings.lease
         entries = await self._read_new(limit) if time.monotonic() < self._next_look else []
         if not entries:
             entries = await self._look(limit)
         deliveries: list[Delivery] = []
         misfits: list[Misfit] = []
         for stream, entry_id, count, fields in entries:
-            receipt = Receipt(stream, entry_id, count >= _SUSPECTED)
-            self.held.add(receipt)
+            receipt = Receipt(stream, entry_id, count >= _SUSPECTED, self._last_look)
             try:
                 deliveries.append(
                     read_delivery(fields, self._settings.max_event_size, recovered=count > 1, receipt=receipt)
@@ -224,6 +249,7 @@ class Reader:
                 misfits.append((receipt, fields, error))
         if misfits:
             await self._bury_misfits(misfits)
+        self.held.update(receipts_of(deliveries))
         return deliveries
 
     async def _look(self, limit: int) -> Sequence[_Entry]:
@@ -240,6 +266,7 @@ class Reader:
             keys.bell,
             keys.topologies,
         )
+        self._last_look = time.monotonic()
         entries, buried, news, is_only_new = await self._link.run(
             PULL,
             (*names, keys.groups),
@@ -265,15 +292,8 @@ class Reader:
         return [(EVENTS, entry_id, 1, fields) for entry_id, fields in reply[0][1]] if reply else ()
 
     async def _bury_misfits(self, misfits: Sequence[Misfit]) -> None:
-        """Make dead letters of what cannot be read. Where that fails it is read again, and found again."""
-        receipts = {receipt for receipt, _, _ in misfits}
-        try:
-            await self._bury(misfits)
-        except BackendError as error:
-            logger.warning("backend_unavailable", extra={"error": f"{type(error).__name__}: {error}"})
-            self.held -= receipts
-            self._has_strays = True
-            return
+        """Make dead letters of what cannot be read. Where that fails, all that was read is read again."""
+        await self._bury(misfits)
         for receipt, _, found in misfits:
             facts = {"entry_id": receipt.entry_id.decode(), "organ": None, "reason": "undecodable", "error": str(found)}
             logger.error("dead_lettered", extra=facts)
@@ -293,6 +313,7 @@ class Reader:
 
     async def _release_strays(self) -> None:
         """Hand back what we hold without knowing: then it is read again, in its order."""
+        self.look_next()
         known = {(receipt.stream, receipt.entry_id) for receipt in self.held}
         keys, after = self._keys, ["-", "-"]
         while True:
@@ -307,7 +328,6 @@ class Reader:
             if all(len(ids) < MAX_READ for ids in found):
                 break
             after = [f"({ids[-1].decode()}" if ids else "+" for ids in found]
-        self._has_strays = False
 
     async def _release(self, entries: Sequence[int | bytes]) -> None:
         keys = self._keys

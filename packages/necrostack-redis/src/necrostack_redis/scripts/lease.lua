@@ -3,7 +3,7 @@
 --
 -- KEYS: 1 events, 2 inbox, 3 leases
 -- ARGV: 1 group, 2 consumer, 3 milliseconds of a lease, 4 the consumer that holds what was handed back
--- Returns: milliseconds by which the lease had ended before, 0 if it had not
+-- Returns: milliseconds by which the lease had ended before, 0 if it had not, -1 if there was none: others took over
 local now, length = milliseconds(), tonumber(ARGV[3])
 local ends = redis.call('ZSCORE', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[3], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
@@ -17,4 +17,4 @@ for i = 1, 2 do
     end
   end
 end
-return ends and math.max(now - tonumber(ends), 0) or 0
+return ends and math.max(now - tonumber(ends), 0) or -1
