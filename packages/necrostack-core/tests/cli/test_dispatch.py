@@ -51,7 +51,7 @@ def test_the_version_as_json_names_what_it_runs_on(necrostack: Run) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "name a command: run, emit, dlq, "),
+        ([], "name a command: run, emit, "),
         (["tale"], "invalid choice: 'tale' (choose from "),
         (["run"], "the following arguments are required: APP"),
         (["run", "app", "--bogus"], "unrecognized arguments: --bogus"),

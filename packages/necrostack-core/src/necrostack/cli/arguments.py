@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
+from uuid import UUID
 
 from necrostack.cli.failures import Exit
 from necrostack.cli.terminal import Terminal
@@ -14,7 +15,9 @@ from necrostack.cli.terminal import Terminal
 COMMANDS: Mapping[str, str] = {
     "run": "run a Spine, and feed it events from a file",
     "emit": "state an event, or a file of events",
+    "tail": "write the events that were kept, and those to come",
     "dlq": "look at dead letters, and let them go again or away",
+    "replay": "deliver history again",
     "graph": "draw who listens to what, and check it",
     "schema": "write the JSON Schema or AsyncAPI document of the event types",
     "new": "make a project that passes its own tests",
@@ -150,6 +153,15 @@ def _rate(text: str) -> float:
 def add_rate(parser: argparse.ArgumentParser) -> None:
     """Add `--rate`."""
     parser.add_argument("--rate", metavar="N", type=_rate, help="at most so many a second")
+
+
+def event_id(text: str) -> UUID:
+    """Read the id of an event, for argparse."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        msg = f"{text!r} is no id of an event, such as 6f1c2b52-0a53-4c5c-9d0e-2b8a1f0f7d11"
+        raise argparse.ArgumentTypeError(msg) from error
 
 
 def add_json(parser: argparse.ArgumentParser, what: str = "write JSON") -> None:

@@ -55,7 +55,9 @@ class Columns:
     def _line(self, row: Sequence[str]) -> str:
         *cells, last = row
         widths = self._widths[:-1]
-        begin = "".join(cell + " " * (width - _cells(cell) + 2) for cell, width in zip(cells, widths, strict=True))
+        begin = "".join(
+            cell + " " * (max(width - _cells(cell), 0) + 2) for cell, width in zip(cells, widths, strict=True)
+        )
         return f"{begin}{last if self._room is None else cut(last, self._room - _cells(begin))}".rstrip()
 
 
@@ -67,9 +69,13 @@ def cut(text: str, room: int) -> str:
     """
     if _cells(text) <= room:
         return text
-    while text and _cells(text) > room - 1:
-        text = text[: -max(_cells(text) - room, 1)] if len(text) > 2 * room else text[:-1]
-    return f"{text}…" if room > 0 else ""
+    kept, left = "", room - 1
+    for char in text:
+        left -= _cells(char)
+        if left < 0:
+            break
+        kept += char
+    return f"{kept}…" if room > 0 else ""
 
 
 def _cells(text: str) -> int:

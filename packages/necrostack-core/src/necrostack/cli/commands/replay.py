@@ -1,0 +1,120 @@
+"""`necrostack replay`: deliver history again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from necrostack.cli.arguments import add_json, add_rate, event_id
+from necrostack.cli.asking import add_yes, confirm
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.meter import Meter
+from necrostack.cli.target import Target, add_target, with_target
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.cli.times import moment
+from necrostack.errors import NecroStackError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Deliver events that were handled before again, with the same ids, to one group alone. What is emitted"
+        " meanwhile is not part of it."
+    )
+    add_target(parser)
+    parser.add_argument("--all", action="store_true", help="all that is kept")
+    parser.add_argument(
+        "--from", dest="since", metavar="TIME", type=moment, help="what was kept then or later: 2h, 2026-03-01T12:00Z"
+    )
+    parser.add_argument("--to", dest="until", metavar="TIME", type=moment, help="what was kept before then")
+    parser.add_argument("--type", metavar="TYPE", help="only events of exactly this type")
+    parser.add_argument("--id", metavar="ID", type=event_id, action="append", help="only this event; may be repeated")
+    parser.add_argument("--organ", metavar="NAME", action="append", help="only to this Organ; may be repeated")
+    add_rate(parser)
+    add_yes(parser)
+    add_json(parser, "write how many as one JSON object")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Replay it."""
+    if not arguments.all and not any((arguments.since, arguments.until, arguments.type, arguments.id)):
+        msg = "what is to go again? Say --from TIME, --to TIME, --type TYPE or --id ID, or --all"
+        raise CommandError(msg, Exit.USAGE)
+
+    async def replay(target: Target) -> int:
+        return await _replay(target, arguments, terminal)
+
+    return with_target(arguments.app, arguments.backend, terminal, replay)
+
+
+async def _replay(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    _check_organs(target, arguments.organ)
+    asked: dict[str, Any] = {
+        "since": arguments.since,
+        "until": arguments.until,
+        "event_type": arguments.type,
+        "ids": arguments.id,
+    }
+    looking = Meter(terminal, "found")
+    count = await target.admin.replay(**asked, dry_run=True, on_progress=looking.at)
+    terminal.clear_status()
+    if count == 0:
+        msg = "no event that is kept is as asked for"
+        if arguments.id:
+            raise CommandError(msg, Exit.NOT_FOUND)
+        terminal.note(msg)
+    if arguments.dry_run or count == 0:
+        return _tell(terminal, 0 if count == 0 else count, "would be replayed", as_json=arguments.json)
+    if not arguments.yes:
+        to = f" to {', '.join(arguments.organ)} alone" if arguments.organ else ""
+        confirm(terminal, f"{counted(count, 'event')} to be replayed{to}")
+    return await _go(target, asked, count, arguments, terminal)
+
+
+async def _go(
+    target: Target, asked: dict[str, Any], total: int, arguments: argparse.Namespace, terminal: Terminal
+) -> int:
+    meter, done = Meter(terminal, "replayed", total), 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done = count
+        meter.at(count)
+
+    is_over = False
+    try:
+        done = await target.admin.replay(**asked, organs=arguments.organ, rate=arguments.rate, on_progress=progress)
+        is_over = True
+    except NecroStackError as error:
+        if done == 0:
+            raise
+        terminal.error(f"stopped: {error}")
+    finally:
+        # Also when it was interrupted: who begins anew must know that some went.
+        if not is_over:
+            terminal.note(f"{done} of {counted(total, 'event')} went again, or some more whose answer was lost")
+    code = _tell(terminal, done, "replayed", as_json=arguments.json)
+    return code if is_over else Exit.IN_PART
+
+
+def _tell(terminal: Terminal, count: int, what: str, *, as_json: bool) -> int:
+    if as_json:
+        terminal.data({what.rpartition(" ")[2]: count, "dry_run": what != "replayed"})
+    else:
+        terminal.text(f"{counted(count, 'event')} {what}")
+    return Exit.OK
+
+
+def _check_organs(target: Target, names: list[str] | None) -> None:
+    """Refuse Organs that the Spine lacks: a delivery for one of them would become a dead letter.
+
+    Raises:
+        CommandError: There is one (exit code 5).
+    """
+    if target.spine is None or not names:
+        return
+    known = [organ.name for organ in target.spine.topology.organs]
+    for name in names:
+        if name not in known:
+            msg = f"the Spine has no Organ {name!r}; there are {', '.join(known)}"
+            raise CommandError(msg, Exit.NOT_FOUND)
