@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -91,7 +90,7 @@ def test_progress_is_shown_only_where_a_person_looks(
     moments = iter([0.0, 0.1, 1.0, 2.0])
     monkeypatch.setattr("necrostack.cli.meter.time.monotonic", lambda: next(moments))
     monkeypatch.setattr(Terminal, "is_watched", property(lambda _: True))
-    monkeypatch.setattr(os, "environ", {**os.environ, "NO_COLOR": "1"})
+    monkeypatch.setenv("NO_COLOR", "1")
     meter = Meter(Terminal(), "redriven", 100)
 
     for count in (1, 10, 50):
