@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from patience import until
+from redis.credentials import CredentialProvider
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
 from redis_server import Server
 from redis_victim import Journal, OrgansFor, Worker, numbered, numbers, prefetching
@@ -57,6 +59,7 @@ import sys
 from pathlib import Path
 from necrostack import Spine
 sys.path.insert(0, {harness!r})
+from redis.credentials import CredentialProvider
 from redis_victim import Journal, Prefetching
 
 spine = Spine([Prefetching(Journal(Path("journal")), {url!r})])
@@ -237,8 +240,9 @@ async def test_a_revived_worker_does_not_start_what_it_may_have_lost(
 async def test_handlers_slower_than_five_leases_run_once(
     redis_url: str, app: str, journal: Journal, start_worker: StartWorker
 ) -> None:
-    seconds = 5.2 * LEASE
-    start = partial(start_worker, redis_url, numbered, concurrency=2)
+    lease = 2.0  # with more room, for here it must not lapse
+    seconds = 5.2 * lease
+    start = partial(start_worker, redis_url, numbered, concurrency=2, options=RedisOptions(lease=lease))
 
     async with RedisBackend(redis_url, app=app, lease=LEASE) as backend:
         await backend.enqueue(*numbers("LASTING", 2, seconds=seconds))
@@ -253,8 +257,37 @@ async def test_handlers_slower_than_five_leases_run_once(
         kept = await ended(backend)
 
     runs, lost = len(journal.read("begun")), sum(report["lost"] for report in reports)
-    print(f"\n3 handlers of {seconds / LEASE:.1f} leases: {runs} runs, {kept.total()} ended, {lost} refused")
+    print(f"\n3 handlers of {seconds / lease:.1f} leases: {runs} runs, {kept.total()} ended, {lost} refused")
     assert (runs, kept.total(), lost) == (3, 3, 0)
+
+
+class Faltering(CredentialProvider):
+    """Cannot be asked at first by the thread that keeps a worker alive."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def get_credentials(self) -> tuple[str]:
+        if threading.current_thread().name.startswith("lease-") and self.failures < 2:
+            self.failures += 1
+            raise LookupError
+        return ("secret",)
+
+
+async def test_a_worker_stays_alive_whatever_its_credentials_raise_for_a_while(
+    make_server: Callable[..., Server], app: str
+) -> None:
+    server, credentials, lease = make_server("--requirepass", "secret"), Faltering(), 2.0
+
+    async with (
+        RedisBackend(server.url, app=app, lease=lease, credentials=credentials) as backend,
+        RedisBackend(server.url.replace("://", "://:secret@"), app=app, lease=lease) as other,
+    ):
+        await backend.enqueue(*numbers("NUMBER", 1))
+        (delivery,) = await backend.pull()
+        await until(lambda: credentials.failures == 2, "the lease is to be renewed")
+        assert not await other.pull(timeout=1.5 * lease)
+        assert await backend.ack(delivery)
 
 
 async def test_cancelled_pulls_lose_nothing_under_load(redis_url: str, app: str) -> None:

@@ -48,7 +48,7 @@ class Lease:
             return
         self._loop = loop
         self._tick(loop)
-        self._note_renewal(time.monotonic())  # by the call for which it is started
+        self._note_renewal(time.monotonic())  # the call for which it is started renews it
         # A daemon: a program that ends without closing its backend must not wait for it.
         name = f"lease-{self._consumer}"
         self._thread = threading.Thread(target=self._renew_until_stopped, args=(loop,), name=name, daemon=True)
@@ -104,7 +104,7 @@ class Lease:
                 is_stalled = False
                 try:
                     self._renew(client)
-                except (exceptions.RedisError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 -- credentials may come from anybody's code
                     # Whoever runs the worker logs the outage; here it only matters to be back in time.
                     logger.debug("lease_not_renewed", extra={"consumer": self._consumer, "error": str(error)})
                     wait = self._interval / 4
@@ -125,5 +125,5 @@ class Lease:
 
     def _note_renewal(self, sent: float, *, has_lapsed: bool = False) -> None:
         if has_lapsed or sent - self._renewed > self._length:
-            self._unbroken = sent
+            self._unbroken = time.monotonic()
         self._renewed = sent
