@@ -76,7 +76,7 @@ class Lasting(Backend):
     """A backend that outlives the command: what it holds is held by the test."""
 
     def __init__(self) -> None:
-        self.inner = InMemoryBackend(history=1000)
+        self.inner = InMemoryBackend(history=2000)
 
     @property
     def admin(self) -> Admin:

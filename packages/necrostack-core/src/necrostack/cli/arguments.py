@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run a Spine, and feed it events from a file",
     "emit": "state an event, or a file of events",
     "tail": "write the events that were kept, and those to come",
+    "inspect": "show what waits, who works, and where an event is",
     "dlq": "look at dead letters, and let them go again or away",
     "replay": "deliver history again",
     "graph": "draw who listens to what, and check it",

@@ -1,0 +1,139 @@
+"""`necrostack inspect`: what is waiting, who works, and where an event is."""
+
+from __future__ import annotations
+
+import argparse
+from uuid import UUID
+
+from necrostack.backend import Group, PendingDelivery
+from necrostack.cli.arguments import add_backend, add_json, event_id, whole_number
+from necrostack.cli.columns import Columns
+from necrostack.cli.facts import group_facts, pending_facts, stats_facts, worker_facts
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.target import Target, told_apart, with_target
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.cli.times import span
+from necrostack.cli.traces import show_chain, show_trace, trace_facts, traces
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.usage = "%(prog)s [options] [APP] [ID]\n       %(prog)s [options] [APP] --chain ID"
+    parser.description = (
+        "Show the groups with what waits for each, the workers, and what has been pending for longest; or, of one"
+        " event, where it is; or, of a chain, what led to what. It only looks."
+    )
+    parser.add_argument("words", nargs="*", metavar="[APP] [ID]", help="a Spine, and the id of an event")
+    add_backend(parser)
+    parser.add_argument("--chain", metavar="ID", type=event_id, help="the chain that began with this event, as a tree")
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=whole_number,
+        default=10,
+        help="show N pending deliveries at the most; 10 unless given",
+    )
+    add_json(parser, "write one JSON object; of a chain one for each event, one a line")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Show it."""
+    app, ids = told_apart(arguments.words)
+    if len(ids) + (arguments.chain is not None) > 1:
+        msg = "name one event, or one chain with --chain; see inspect --help"
+        raise CommandError(msg, Exit.USAGE)
+    name = _event_id(ids[0]) if ids else None
+
+    async def inspect(target: Target) -> int:
+        if arguments.chain is not None:
+            return await _show_chain(target, arguments.chain, arguments, terminal)
+        if name is not None:
+            return await _show_event(target, name, arguments, terminal)
+        return await _show_all(target, arguments, terminal)
+
+    return with_target(app, arguments.backend, terminal, inspect)
+
+
+def _event_id(word: str) -> UUID:
+    try:
+        return event_id(word)
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(str(error), Exit.USAGE) from error
+
+
+async def _show_event(target: Target, name: UUID, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    found = (await traces(target.admin, terminal, event=name)).get(name)
+    if found is None:
+        msg = f"nothing is kept of the event {name}: not in the history, not pending, no dead letter"
+        raise CommandError(msg, Exit.NOT_FOUND)
+    if arguments.json:
+        terminal.data(trace_facts(found))
+    else:
+        show_trace(found, terminal)
+    return Exit.OK
+
+
+async def _show_chain(target: Target, root: UUID, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    found = await traces(target.admin, terminal, chain=root)
+    if not found:
+        msg = f"nothing is kept of the chain {root}: it is named by the id of its first event"
+        raise CommandError(msg, Exit.NOT_FOUND)
+    if arguments.json:
+        for trace in found.values():
+            terminal.data(trace_facts(trace))
+    else:
+        show_chain(found, terminal)
+    return Exit.OK
+
+
+# --- all ------------------------------------------------------------------------------------------------
+
+
+async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    admin = target.admin
+    stats, groups, workers = await admin.stats(), await admin.groups(), await admin.consumers()
+    oldest: list[PendingDelivery] = []
+    async for pending in admin.pending():
+        if len(oldest) == arguments.limit:
+            break
+        oldest.append(pending)
+    if arguments.json:
+        terminal.data(
+            {
+                "stats": stats_facts(stats),
+                "groups": [group_facts(group) for group in groups],
+                "workers": [worker_facts(worker) for worker in workers],
+                "pending": [pending_facts(pending) for pending in oldest],
+            }
+        )
+        return Exit.OK
+    if groups:
+        header = ("group", "queued", "pending", "scheduled", "dead", "workers", "oldest pending", "behind")
+        terminal.table(header, [_row(group) for group in groups])
+    else:
+        terminal.note("there is no group yet: no worker has pulled")
+    terminal.text(f"{counted(stats.history, 'event')} in the history")
+    if workers:
+        terminal.text("")
+        terminal.table(("worker", "pending", "last heard"), [(w.name, w.pending, span(w.idle)) for w in workers])
+    if oldest:
+        _show_pending(oldest, stats.pending, terminal)
+    return Exit.OK
+
+
+def _row(group: Group) -> list[object]:
+    stats = group.stats
+    times = ["-" if since is None else span(since) for since in (stats.oldest_pending, group.behind)]
+    return [group.name, stats.queued, stats.pending, stats.scheduled, stats.dead, stats.consumers, *times]
+
+
+def _show_pending(oldest: list[PendingDelivery], count: int, terminal: Terminal) -> None:
+    terminal.text("")
+    columns = Columns(terminal, "pending for", "attempt", "event type", "event", "organs", "worker")
+    for pending in oldest:
+        organs = "all" if pending.organs is None else ", ".join(pending.organs)
+        facts = (span(pending.idle), str(pending.attempt), pending.event.event_type, str(pending.event.id))
+        columns.row(*facts, organs, pending.consumer)
+    columns.flush()
+    if count > len(oldest):
+        terminal.text(f"and {count - len(oldest)} more")
