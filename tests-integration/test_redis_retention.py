@@ -214,7 +214,11 @@ async def test_age_is_counted_by_the_clock_of_the_server(redis_url: str, app: st
         assert len(await history(backend)) == 3
 
 
-async def test_whatever_some_group_has_not_settled_stays(redis_url: str, app: str) -> None:
+@pytest.mark.parametrize("at_once", [2, 1_000])
+async def test_whatever_some_group_has_not_settled_stays(
+    at_once: int, redis_url: str, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "_AT_ONCE", at_once)
     async with (
         RedisBackend(redis_url, app=app, group="a") as first,
         RedisBackend(redis_url, app=app, group="b") as second,
@@ -249,8 +253,12 @@ async def test_a_group_that_comes_late_gets_what_is_kept(redis_url: str, app: st
         assert await late.pull(timeout=0) == []
 
 
-async def test_trimming_all_the_time_loses_nothing(redis_url: str, app: str, always_trimming: None) -> None:
+async def test_trimming_all_the_time_loses_nothing(
+    redis_url: str, app: str, always_trimming: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two producers and two groups, one of them slow, while every pull trims to ten events."""
+    # The slow group is farther behind at times, and nearer at others.
+    monkeypatch.setattr(trimming, "_AT_ONCE", 120)
     amount, chance = 3_000, random.Random(7)
     settled: dict[str, Counter[int]] = {"fast": Counter(), "slow": Counter()}
     longest = 0

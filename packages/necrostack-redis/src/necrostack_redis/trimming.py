@@ -20,8 +20,7 @@ _WARNING_INTERVAL = 600.0
 """Seconds between two warnings that history is not forgotten."""
 
 _AT_ONCE = 1000
-"""How many events one call forgets by their number: it reads them to find where to stop, and the server does nothing
-else meanwhile. By age it needs to read none."""
+"""How many events one call reads at the most, to find out how many may go: the server does nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Trimmer:
     async def _warn_of(self, holder: str) -> None:
         """Say which group keeps history from being forgotten, if nobody serves it."""
         group = await look_at(self._link, Keys(self._keys.app, holder), self._settings.start)
-        if group.stats.consumers or group.behind is None:
+        if group.stats.consumers or group.behind is None or group.ephemeral_after is not None:
             return
         self._next_warning = time.monotonic() + _WARNING_INTERVAL
         facts = {"group": holder, "events": group.stats.queued + group.stats.pending, "behind": group.behind}

@@ -2,7 +2,7 @@
 --
 -- KEYS: 1 events, 2 dead, 3 redriven, 4 groups
 -- ARGV: 1 how many events to keep at the most ('' for any number), 2 the millisecond before which to forget them
---       ('' for none), 3 for how many milliseconds to keep them ('' for ever), 4 at most so many at once by number,
+--       ('' for none), 3 for how many milliseconds to keep them ('' for ever), 4 how many entries it may read at once,
 --       5 '1' to forget letters, too
 -- Returns: how many events were forgotten, 1 if there is more to forget, and the group that keeps the rest from being
 --          forgotten ('' if none does)
@@ -37,40 +37,52 @@ local function is_before(left, right)
   return first < third or (first == third and second < fourth)
 end
 
--- The first event that is to stay, as far as its age and their number say.
-local stays
-if before then stays = whole(before) .. '-0' end
-local surplus = ARGV[1] ~= '' and length - tonumber(ARGV[1]) or 0
-if surplus == length then
-  stays = '18446744073709551615-18446744073709551615'
-elseif surplus > 0 then
-  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(surplus, most) + 1)
-  local id = oldest[#oldest][1]
-  if not stays or is_before(stays, id) then stays = id end
-end
-if not stays then return {0, has_more, ''} end
-
--- What a group needs begins with its oldest pending entry, or else after the last one that it read.
-local holder = ''
+-- The first event that some group needs, and which: its oldest pending entry, or else the first that it has not read.
+local needed, holder = nil, ''
 for _, found in ipairs(groups) do
   local group = {}
   for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
   local pending = redis.call('XPENDING', KEYS[1], group['name'])
-  local needed = pending[1] > 0 and pending[2]
-  if not needed then
+  local first = pending[1] > 0 and pending[2]
+  if not first then
     local unread = redis.call('XRANGE', KEYS[1], '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
-    needed = unread and unread[1]
+    first = unread and unread[1]
   end
-  if needed and is_before(needed, stays) then stays, holder = needed, group['name'] end
+  if first and (not needed or is_before(first, needed)) then needed, holder = first, group['name'] end
 end
 
 -- Whole nodes of the stream first, and not too many: the server does nothing else meanwhile.
-local forgotten = redis.call('XTRIM', KEYS[1], 'MINID', '~', stays, 'LIMIT', 10000)
-if forgotten < 5000 then
-  forgotten = forgotten + redis.call('XTRIM', KEYS[1], 'MINID', '=', stays)
-  if forgotten > 0 and surplus > most and surplus < length and holder == '' then has_more = 1 end
-else
-  has_more = 1
+local forgotten, is_held = 0, false
+local function forget(by, threshold)
+  local count = redis.call('XTRIM', KEYS[1], by, '~', threshold, 'LIMIT', 10000)
+  if count < 5000 then count = count + redis.call('XTRIM', KEYS[1], by, '=', threshold) else has_more = 1 end
+  forgotten, length = forgotten + count, length - count
 end
+
+if before then
+  local stays = whole(before) .. '-0'
+  if needed and is_before(needed, stays) then stays, is_held = needed, true end
+  forget('MINID', stays)
+end
+
+local surplus = ARGV[1] ~= '' and length - tonumber(ARGV[1]) or 0
+if surplus > 0 then
+  -- To know how many may go is to know how many are needed, which are few, unless some group is far behind.
+  local waiting = needed and #redis.call('XRANGE', KEYS[1], needed, '+', 'COUNT', most + 1) or 0
+  if waiting <= most then
+    is_held = is_held or length - waiting < surplus
+    forget('MAXLEN', math.max(length - surplus, waiting))
+  else
+    local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(surplus, most) + 1)
+    local stays = oldest[#oldest][1]
+    if is_before(needed, stays) then
+      stays, is_held = needed, true
+    elseif surplus > most then
+      has_more = 1
+    end
+    forget('MINID', stays)
+  end
+end
+
 if forgotten > 0 then redis.call('HINCRBY', KEYS[4], 'forgotten', forgotten) end
-return {forgotten, has_more, holder}
+return {forgotten, has_more, is_held and holder or ''}
