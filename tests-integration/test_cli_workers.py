@@ -312,21 +312,6 @@ def test_a_third_signal_kills_what_cannot_be_cancelled(start: Start, tmp_path: P
     assert all(is_gone(pid) for pid in run.pids())
 
 
-def test_what_does_not_drain_in_time_is_killed_and_told(start: Start, tmp_path: Path, backend: str) -> None:
-    name = feed(tmp_path, 1)
-    run = start(
-        *("run", "app:holds", "--backend", backend, "--workers", "2"), *("--feed", name, "--drain-timeout", "0")
-    )
-    run.wait_for_files("begun", 1)
-
-    run.process.send_signal(signal.SIGTERM)
-
-    assert run.end() == 1, run.err
-    (line,) = [line for line in run.told if "did not end in time" in line]
-    assert line.endswith("did not end in time and was killed")
-    assert all(is_gone(pid) for pid in run.pids())
-
-
 def test_ctrl_c_in_a_terminal_reaches_the_supervisor_alone(start: Start, backend: str) -> None:
     keyboard, terminal = os.openpty()
     run = start("run", "app:hooks", "--backend", backend, "--workers", "2", terminal=terminal)
@@ -337,6 +322,19 @@ def test_ctrl_c_in_a_terminal_reaches_the_supervisor_alone(start: Start, backend
     assert run.end() == 130, run.err
     os.close(keyboard)
     os.close(terminal)
+    assert len(run.files("ended")) == 2
+    assert run.told == []
+
+
+def test_workers_drain_when_their_terminal_is_closed(start: Start, backend: str) -> None:
+    keyboard, terminal = os.openpty()
+    run = start("run", "app:hooks", "--backend", backend, "--workers", "2", terminal=terminal)
+    os.close(terminal)
+    run.wait_for_files("started", 2)
+
+    os.close(keyboard)
+
+    assert run.end() == 0, run.err
     assert len(run.files("ended")) == 2
     assert run.told == []
 
@@ -368,7 +366,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(start: Start, t
     assert [line["worker"] for line in run.logged("worker_started")] == [1, 2, 1]
     # A worker that is killed leaves no lines half written, but may have printed what it had not settled.
     assert {*map(int, run.out[:-1])} == {*range(200)}
-    assert run.told == ["necrostack: 1 worker died; what they did is not in these numbers"]
+    assert run.told == ["necrostack: 1 worker died; its part is missing from these numbers"]
 
 
 def test_what_ends_a_single_run_ends_them_all_with_its_exit_code(start: Start, tmp_path: Path, backend: str) -> None:

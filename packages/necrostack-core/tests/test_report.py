@@ -38,3 +38,25 @@ def test_a_report_and_those_of_its_organs_are_written_as_json() -> None:
     assert {field.name for field in fields(RunReport)} == written.keys()
     assert (written["handled"], written["failed"], written["duration"]) == (3, 1, 0.5)
     assert written["organs"] == {"Billing": {"handled": 3, "emitted": 0, "failed": 1, "retried": 0, "dead_lettered": 0}}
+
+
+def test_reports_of_workers_that_ran_side_by_side_add_up() -> None:
+    first = RunReport(handled=3, failed=1, duration=2.0, organs={"A": OrganReport(handled=3, failed=1)})
+    second = RunReport(
+        handled=4, duration=1.0, organs={"A": OrganReport(handled=1), "B": OrganReport(handled=3, emitted=2)}
+    )
+
+    both = RunReport.summed([first, second])
+
+    assert (both.handled, both.failed, both.duration) == (7, 1, 2.0)
+    assert both.organs == {"A": OrganReport(handled=4, failed=1), "B": OrganReport(handled=3, emitted=2)}
+
+
+def test_no_reports_add_up_to_one_that_did_nothing() -> None:
+    assert RunReport.summed([]) == RunReport()
+
+
+def test_a_report_can_be_read_back() -> None:
+    report = RunReport(handled=3, lost=1, duration=0.25, organs={"A": OrganReport(handled=3, retried=2)})
+
+    assert RunReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report

@@ -528,6 +528,33 @@ async def test_cancelling_a_run_hands_back_what_was_not_done_and_calls_the_hooks
     assert (stats.queued, stats.pending, hooks) == (2, 0, ["shutdown"])
 
 
+async def test_a_run_has_started_when_every_startup_has_returned() -> None:
+    may_start = asyncio.Event()
+
+    class Slow(Calls):
+        async def startup(self) -> None:
+            await may_start.wait()
+
+    spine = Spine([Slow()])
+    run = asyncio.create_task(spine.run())
+    started = asyncio.create_task(spine.started())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    had_started = started.done()
+
+    may_start.set()
+    await started
+    spine.stop()
+    await run
+
+    assert not had_started
+
+
+async def test_nobody_waits_for_the_start_of_a_run_that_was_not_asked_for() -> None:
+    with pytest.raises(ConfigurationError, match=r"no run was asked for; make a task of spine\.run\(\) first"):
+        await Spine([Calls()]).started()
+
+
 async def test_stop_wakes_a_spine_that_waits_for_events() -> None:
     spine = Spine([Calls()])
     run = asyncio.create_task(spine.run())

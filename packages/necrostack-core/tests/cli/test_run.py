@@ -276,3 +276,29 @@ def test_a_backend_out_of_reach_has_its_own_exit_code(necrostack: Run, folder: P
     assert ended.told == [
         "necrostack: error: the backend was out of reach for 0.0 s, longer than max_outage=0 allows: no answer"
     ]
+
+
+# --- several workers --------------------------------------------------------------------------------------
+
+
+def test_workers_on_a_backend_of_each_process_alone_are_refused(necrostack: Run, app: str) -> None:
+    ended = necrostack("run", app, "--backend", "memory://", "--workers", "2")
+
+    assert ended.code == 2
+    (told,) = ended.told
+    assert told.startswith("necrostack: error: --workers 2 needs a backend that processes share, and with InMemoryBack")
+    assert told.endswith("; name another with --backend redis://…, or use --concurrency")
+
+
+def test_one_worker_is_this_process_itself(necrostack: Run, app: str) -> None:
+    ended = necrostack("run", app, "--workers", "1", "--until-idle")
+
+    assert (ended.code, ended.told) == (0, [])
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "two"])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(necrostack: Run, app: str, wanted: str) -> None:
+    ended = necrostack("run", app, f"--workers={wanted}")
+
+    assert ended.code == 2
+    assert f"{wanted!r} is no whole number, 1 or more" in ended.told[0]

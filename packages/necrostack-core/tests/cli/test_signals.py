@@ -51,3 +51,20 @@ async def test_afterwards_signals_are_what_they_were() -> None:
         assert signal.getsignal(signal.SIGINT) != before[0]
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+async def test_where_nothing_holds_the_loop_signals_that_come_at_once_wait_for_it() -> None:
+    calls: list[str] = []
+    done = asyncio.Event()
+
+    def cancel() -> None:
+        calls.append("cancel")
+        if len(calls) == 3:
+            done.set()
+
+    with Signals(lambda: calls.append("drain"), cancel, is_loop_free=True):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        await done.wait()
+
+    assert calls == ["drain", "cancel", "cancel"]

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +162,38 @@ def test_output_after_the_reader_has_gone_is_dropped_without_a_word(monkeypatch:
 
             print("not read any more", flush=True)
             print("nor this", flush=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a POSIX terminal")
+def test_output_after_the_terminal_has_gone_is_dropped_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        monkeypatch.setattr(sys, "__stdout__", gone)
+        with quiet_pipes():
+            print("seen", flush=True)
+            os.close(screen)
+
+            print("not seen any more", flush=True)
+
+
+def test_any_other_trouble_with_output_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open() as not_for_writing:
+        monkeypatch.setattr(sys, "stdout", not_for_writing)
+        monkeypatch.setattr(sys, "__stdout__", not_for_writing)
+
+        with pytest.raises(OSError, match="Bad file descriptor"), quiet_pipes():
+            print("nowhere to go", flush=True)
+
+
+def test_a_status_line_of_another_process_is_cleared_away(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    terminal.shares_status = True
+
+    terminal.note("beside it")
+
+    assert capsys.readouterr().err == f"{CLEAR_LINE}necrostack: beside it\n"
 
 
 def test_a_process_without_stdout_writes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ class Crew:
                     tasks.create_task(place.keep())
         finally:
             self._kill()
+            await asyncio.gather(*(child.ended() for child in self._children if child.code is None))
             if self._rolling is not None:
                 self._rolling.cancel()
 

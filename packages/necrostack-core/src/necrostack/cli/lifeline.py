@@ -61,7 +61,7 @@ class Lifeline:
         # A signal that the system gives to this thread does not wake the main one, where Python answers it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            with self._socket.makefile("r") as lines:
+            with self._socket, self._socket.makefile("r") as lines:
                 for line in lines:
                     self._hear(line.strip())
         except OSError:

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from necrostack.cli.child import command_of
@@ -49,16 +49,13 @@ class Supervisor:
         with tempfile.TemporaryDirectory(prefix="necrostack-", ignore_cleanup_errors=True) as folder:
             crew = self._crew_in(folder)
             working = asyncio.create_task(crew.work())
-            showing = asyncio.create_task(self._show(crew)) if self._terminal.is_watched else None
             with (
                 Signals(lambda: self._drain(crew), crew.cancel, is_loop_free=True) as signals,
-                _rolling_at_hangup(crew),
+                _rolling_at_hangup(crew.roll, lambda: self._drain(crew)),
             ):
                 try:
                     await self._lead(crew, working)
                 finally:
-                    if showing is not None:
-                        showing.cancel()
                     working.cancel()
                     await asyncio.wait({working})
                     await self._spine.aclose()
@@ -80,11 +77,16 @@ class Supervisor:
         gathering = asyncio.create_task(crew.all_ready())
         await asyncio.wait({gathering, working}, return_when=asyncio.FIRST_COMPLETED)
         gathering.cancel()
-        if self._feed is not None and not crew.stopping.is_set():
-            await self._give(self._feed, working)
-        if self._arguments.until_idle or (self._feed is not None and not self._feed.is_at_end):
-            crew.finish()
-        await asyncio.wait({working})
+        showing = asyncio.create_task(self._show(crew)) if self._terminal.is_watched else None
+        try:
+            if self._feed is not None and not crew.stopping.is_set():
+                await self._give(self._feed, working)
+            if self._arguments.until_idle or (self._feed is not None and not self._feed.is_at_end):
+                crew.finish()
+            await asyncio.wait({working})
+        finally:
+            if showing is not None:
+                showing.cancel()
 
     async def _give(self, feed: Feed, working: asyncio.Task[None]) -> None:
         """Feed until the end of the feed, or of the crew."""
@@ -112,7 +114,8 @@ class Supervisor:
             stopped = "stopped" if signals.first is None else f"stopped by {signals.first.name}"
             self._terminal.note(f"{stopped}: {feed.how_to_go_on}")
         if crew.deaths:
-            self._terminal.note(f"{counted(crew.deaths, 'worker')} died; what they did is not in these numbers")
+            whose = "its" if crew.deaths == 1 else "their"
+            self._terminal.note(f"{counted(crew.deaths, 'worker')} died; {whose} part is missing from these numbers")
         show_report(self._terminal, crew.report, feed, as_json=self._arguments.json)
         return crew.code or exit_code(feed, signals.first, is_cancelled=signals.is_second)
 
@@ -138,15 +141,15 @@ def _check(spine: Spine, workers: int) -> None:
 
 
 @contextmanager
-def _rolling_at_hangup(crew: Crew) -> Iterator[None]:
-    """Roll the workers at SIGHUP, unless it says that the terminal was closed: then stop as at SIGTERM."""
+def _rolling_at_hangup(roll: Callable[[], object], drain: Callable[[], object]) -> Iterator[None]:
+    """Roll the workers at SIGHUP, unless it says that the terminal was closed: then drain them."""
     had_terminal = _has_terminal()
 
     def came() -> None:
         if had_terminal and not _has_terminal():
-            os.kill(os.getpid(), signal.SIGTERM)
+            drain()  # it comes more than once, from the shell and from the system
         else:
-            crew.roll()
+            roll()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, came)

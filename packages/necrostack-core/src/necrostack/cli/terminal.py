@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
@@ -206,7 +207,7 @@ def _terminal_width() -> int:
 
 
 class _QuietPipe(io.FileIO):
-    """A file descriptor that swallows what is written after its reader has gone, as `… | head` does.
+    """A file descriptor that swallows what is written after its reader, `… | head` or a terminal, has gone.
 
     Attributes:
         has_lost_reader: Whether that happened.
@@ -227,7 +228,9 @@ class _QuietPipe(io.FileIO):
     def write(self, data: Buffer, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             self.has_lost_reader = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())

@@ -59,7 +59,7 @@ class Watcher:
             raise CommandError(msg, Exit.USAGE)
         self._command = command_of(arguments.app, {name: getattr(arguments, name) for name in _OPTIONS})
         named = arguments.drain_timeout
-        self._deadline = (_DRAIN_TIMEOUT if named is None else named) + 2 * GRACE
+        self._deadline = (_DRAIN_TIMEOUT if named is None else named) + GRACE
         self._terminal = terminal
         self._child: Child | None = None
         self._stopping = asyncio.Event()
@@ -93,9 +93,9 @@ class Watcher:
                 files, name = saving.result()
                 self._terminal.note(f"{name} was saved; the run begins again")
                 child.send_signal(signal.SIGTERM)
-            await asyncio.wait({ending}, timeout=self._deadline)
-            if not ending.done():
-                child.send_signal(signal.SIGKILL)
+                await asyncio.wait({ending, stopping}, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
+                if not ending.done() and not self._stopping.is_set():
+                    child.send_signal(signal.SIGTERM)  # the second one cancels
             await ending
         finally:
             saving.cancel()
