@@ -40,7 +40,7 @@ _TRANSIENT = frozenset(
 _IN_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: ")
 
 # What a user may not do is told without its first word where a script did it.
-_REFUSED_IN_SCRIPT = "The user executing the script can't"
+_REFUSED_IN_SCRIPT = re.compile("ACL failure in script|The user executing the script can't")
 
 # What OpenSSL calls it when either side refuses the other.
 _TLS_REFUSAL = re.compile("CERTIFICATE|ALERT|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
@@ -172,7 +172,7 @@ def meaning(error: Exception, address: Address) -> Exception:
         error = error.__cause__  # of finding the server, which redis-py takes for the network's
     text = _IN_SCRIPT.sub("", str(error))
     first = text.split(" ", 1)[0]
-    if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM") or _REFUSED_IN_SCRIPT in text:
+    if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM") or _REFUSED_IN_SCRIPT.search(text):
         who = f"the user {address.username!r}" if address.username else "the default user"
         return BackendError(f"{address} refuses {who}: {text}; check the user name, the password and the ACL")
     if (refused := _tls_refusal(error)) is not None:
