@@ -13,6 +13,8 @@ from necrostack.clock import SYSTEM_CLOCK, Pace
 from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, check_count
 from necrostack.event import Event, payload_json
+from necrostack.finding import Finding
+from necrostack_redis.checkup import group_findings, server_findings
 from necrostack_redis.config import RedisSettings, check_name
 from necrostack_redis.groups import group_names, look_at, remove
 from necrostack_redis.keys import RELEASED, Keys
@@ -201,6 +203,19 @@ class RedisAdmin(Admin):
             forgotten += trimmed.count
             has_more = trimmed.has_more
         return forgotten
+
+    async def check(self) -> Sequence[Finding]:
+        """See `Admin.check`. It asks the server for INFO and TIME, and says so where that is forbidden."""
+        findings = await server_findings(self._link())
+        groups = await self.groups()
+        for group in groups:
+            findings += group_findings(group, self._settings)
+        if not groups:
+            what = f"the app {self._keys.app!r} has no group: no worker of it has ever pulled from this database"
+            findings.append(
+                Finding("note", what, "if there should be one, compare app and the database with the worker's")
+            )
+        return [*findings, *await super().check()]
 
     # --- entries -----------------------------------------------------------------------------------------
 

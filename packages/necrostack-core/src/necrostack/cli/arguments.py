@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "show what waits, who works, and where an event is",
     "dlq": "look at dead letters, and let them go again or away",
     "replay": "deliver history again",
+    "doctor": "find what is wrong, and say what to do",
     "graph": "draw who listens to what, and check it",
     "schema": "write the JSON Schema or AsyncAPI document of the event types",
     "new": "make a project that passes its own tests",

@@ -1,0 +1,90 @@
+"""`necrostack doctor`: find what is wrong, and say what to do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from necrostack.backend import Backend
+from necrostack.cli import checks
+from necrostack.cli.apps import backend_of, load_app
+from necrostack.cli.arguments import add_json
+from necrostack.cli.columns import printable
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.target import add_target
+from necrostack.cli.terminal import Terminal, counted
+from necrostack.finding import Finding, Severity
+
+_STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Look at what is installed, the application and its topology, and the backend with its server, its groups and"
+        " its dead letters; say what is wrong and what to do. Nothing is changed."
+    )
+    add_target(parser)
+    add_json(parser, "write one JSON object")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Check it all; end with 6 if something is wrong."""
+    findings = [*checks.installed()]
+    backend = _backend(arguments, findings)
+    if backend is not None:
+        findings += asyncio.run(_checked(backend))
+    elif arguments.app is None:
+        findings.append(Finding("note", "nothing else was named", "name an APP, or --backend URL, to have it checked"))
+    counts = Counter(finding.severity for finding in findings)
+    if arguments.json:
+        told = [{"severity": found.severity, "what": found.what, "remedy": found.remedy} for found in findings]
+        terminal.data({"ok": not counts["error"], "findings": told})
+    else:
+        _show(findings, terminal)
+    if counts["error"]:
+        msg = f"{counted(counts['error'], 'error')} and {counted(counts['warning'], 'warning')} found"
+        raise CommandError(msg, Exit.CHECK_FAILED)
+    terminal.note(f"no error, {counted(counts['warning'], 'warning')} found")
+    return Exit.OK
+
+
+def _backend(arguments: argparse.Namespace, findings: list[Finding]) -> Backend | None:
+    """Import APP, if there is one, and return what is to be looked at. What is wrong with APP is a finding."""
+    own = None
+    if arguments.app is not None:
+        try:
+            spine = load_app(arguments.app)
+        except CommandError as error:
+            findings.append(Finding("error", f"{arguments.app} cannot be imported: {error}"))
+        else:
+            findings += checks.topology(spine)
+            own = spine.backend
+    return own if arguments.backend is None else backend_of(arguments.backend)
+
+
+async def _checked(backend: Backend) -> list[Finding]:
+    async with backend:
+        return await checks.backend(backend)
+
+
+def _show(findings: Sequence[Finding], terminal: Terminal) -> None:
+    for found in findings:
+        _write(terminal, found.severity, printable(found.what))
+        if found.remedy:
+            terminal.text(f"{'':9}{printable(found.remedy)}")
+
+
+def _write(terminal: Terminal, severity: Severity, what: str) -> None:
+    if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
+        terminal.text(f"{severity:9}{what}")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    terminal.clear_status()
+    Console(file=sys.stdout).print(Text.assemble((f"{severity:9}", _STYLES[severity]), what), soft_wrap=True)
