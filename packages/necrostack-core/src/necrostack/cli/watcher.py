@@ -61,6 +61,7 @@ class Watcher:
         named = arguments.drain_timeout
         self._deadline = (_DRAIN_TIMEOUT if named is None else named) + GRACE
         self._terminal = terminal
+        terminal.shares_status = terminal.is_watched
         self._child: Child | None = None
         self._stopping = asyncio.Event()
 
