@@ -261,6 +261,26 @@ async def test_handlers_slower_than_five_leases_run_once(
     assert (runs, kept.total(), lost) == (3, 3, 0)
 
 
+async def test_a_worker_that_blocks_for_longer_than_it_may_counts_as_dead(
+    redis_url: str, app: str, journal: Journal, start_worker: StartWorker
+) -> None:
+    start = partial(start_worker, redis_url, numbered, options=RedisOptions(max_stall=0.6))
+
+    async with RedisBackend(redis_url, app=app, lease=LEASE) as backend:
+        await backend.enqueue(Event(event_type="BLOCKING", payload={"n": 0, "seconds": 4 * LEASE}))
+        blocks = start()
+        await until(lambda: journal.read("begun", blocks.pid), "the handler blocks")
+        takes_over = start()
+        await until(lambda: journal.read("begun", takes_over.pid), "another took over")
+        reports = [await worker.stop() for worker in (blocks, takes_over)]
+        kept = await ended(backend)
+        pending = (await backend.admin.stats()).pending
+
+    runs, refused = len(journal.read("begun")), sum(report["lost"] for report in reports)
+    print(f"\n1 worker blocked for too long: {runs} runs, {kept.total()} ended, {refused} refused")
+    assert (runs, kept, refused, pending) == (2, {0: 1}, 1, 0)
+
+
 class Faltering(CredentialProvider):
     """Cannot be asked at first by the thread that keeps a worker alive."""
 

@@ -1,5 +1,5 @@
--- A worker's sign of life: it stays alive for another lease. It also finds workers that hold something and have no lease,
--- which no worker of ours leaves behind, and gives them one that will end.
+-- A worker's sign of life: it stays alive for another lease. It also finds workers that have none, as when one read that
+-- was frozen and had been removed, and gives them one that will end.
 --
 -- KEYS: 1 events, 2 inbox, 3 leases
 -- ARGV: 1 group, 2 consumer, 3 milliseconds of a lease, 4 the consumer that holds what was handed back
