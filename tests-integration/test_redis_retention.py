@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from patience import until
+from redis_server import Server
 
 from necrostack import BackendFull, Delivery, Event, Settlement
 from necrostack.delivery import Failure, Retry
@@ -338,6 +339,22 @@ async def test_a_hundred_thousand_old_events_are_forgotten_without_holding_up_th
             f"forgotten: by length 2000 in {by_length * 1e3:.1f} ms, by age {amount - 2_000} in {by_age * 1e3:.1f} ms"
         )
         assert (await backend.admin.stats()).history == 0
+
+
+async def test_a_worker_that_may_not_trim_says_so_and_goes_on(
+    make_server: Callable[..., Server], always_trimming: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = make_server().url
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.execute_command("ACL", "SETUSER", "default", "-xtrim")
+    async with RedisBackend(url, retain_length=1) as backend:
+        await backend.enqueue(*numbers(5))
+        for _ in range(5):
+            await handle(backend, 1)
+
+        assert len(await history(backend)) == 5
+    (told,) = [record for record in caplog.records if record.message == "not_trimmed"]
+    assert "refuses the default user" in vars(told)["error"]
 
 
 # --- dead letters --------------------------------------------------------------------------------------------

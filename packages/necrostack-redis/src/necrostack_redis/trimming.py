@@ -57,10 +57,10 @@ class Trimmer:
         try:
             if await self._trim():
                 self._next = now
-        except BackendUnavailable as error:
-            logger.debug("not_trimmed", extra={"error": str(error)})
+        except BackendUnavailable:
+            return  # the pull that is to follow finds the same, and that is told
         except BackendError as error:
-            # Not told by whatever else the worker does: it may be that only this is forbidden.
+            # It may be that only this is forbidden.
             self._next = now + _WARNING_INTERVAL
             logger.warning("not_trimmed", extra={"error": str(error)})
 
