@@ -51,13 +51,13 @@ class Hooks(Organ):
 
 
 class Meets(Organ):
-    """Handles a number when both workers have begun one: then both are at work."""
+    """Handles a number when both workers have begun one, so that both are at work, and nothing holds them."""
 
     listens_to = ["NUMBER"]
 
     async def handle(self, event: Event) -> Event:
         write(f"met-{ME}")
-        while not (Path("met-1").exists() and Path("met-2").exists()):
+        while Path("hold").exists() or not (Path("met-1").exists() and Path("met-2").exists()):
             await asyncio.sleep(0.01)
         print(event.payload["n"])
         return Event(event_type="PRINTED", payload={"worker": ME})
@@ -355,10 +355,12 @@ def test_workers_do_not_outlive_a_supervisor_that_is_killed(start: Start, backen
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(start: Start, tmp_path: Path, backend: str) -> None:
     name = feed(tmp_path, 200)
+    (tmp_path / "hold").touch()
     run = start("run", "app:meets", "--backend", backend, "--workers", "2", "--feed", name, "--until-idle", "--json")
-    run.wait_for_files("met", 1)
+    run.wait_for_files("met", 2)
 
     os.kill(run.pids()[0], signal.SIGKILL)
+    (tmp_path / "hold").unlink()
 
     assert run.end() == 0, run.err
     (death,) = run.logged("worker_died")

@@ -79,8 +79,8 @@ def test_the_report_is_the_same_when_a_worker_is_killed_in_the_middle(redis_url:
                 pids[facts["worker"]] = facts["pid"]
             elif facts["event"] == "worker_died":
                 deaths.append(facts)
-            elif facts["event"] == "retry_scheduled" and victim is None:
-                # It is at work: this event and those that it pulled with it are not settled.
+            elif facts["event"] in ("dead_lettered", "retry_scheduled") and victim is None:
+                # It is at work, an eighth of the way: this event and those that it pulled with it are not settled.
                 victim = pids[facts["worker"]]
                 os.kill(victim, signal.SIGKILL)
         out = program.stdout.read()
