@@ -28,12 +28,15 @@ class Backend(ABC):
     Attributes:
         max_event_size: How many bytes of JSON a payload may have.
         batch_size: How many deliveries it is good to pull, and to settle, in one call.
+        is_remote: Whether calls take a while. Then handlers need not wait for them: the next deliveries are pulled, and
+            what is done is settled, while they run.
         clock: Where the backend's time comes from.
         is_shared: Whether several processes that open it work on the same events.
     """
 
     is_shared: bool = False
     batch_size: int = 100
+    is_remote: bool = False
     max_event_size: int = MAX_EVENT_SIZE
     clock: Clock = SYSTEM_CLOCK
 

@@ -20,6 +20,9 @@ from necrostack.tally import Tally
 MAX_WAIT = 0.002
 """Seconds that a finished step waits for company."""
 
+_MOST_BATCHES = 3
+"""How many batches may wait, the one that is being settled included, before whoever adds to them waits, too."""
+
 
 class CommitObserver(Protocol):
     """Whom a Committer tells."""
@@ -89,8 +92,22 @@ class Committer:
                         raise
                     continue
                 del self._waiting[: len(steps)]
+                self._oldest = time.monotonic()
                 self._count(steps, accepted)
         return True
+
+    async def keep_up(self) -> None:
+        """Settle what waits: in the background where that takes a while, unless too much waits for it."""
+        if self._backend.is_remote and len(self._waiting) < _MOST_BATCHES * self._batch_size:
+            self.begin()
+        else:
+            await self.commit()
+
+    def begin(self) -> None:
+        """Settle in the background what waits, unless that is being done."""
+        is_busy = self._in_background is not None and not self._in_background.done()
+        if self._waiting and not is_busy and not self._committing.locked():
+            self._in_background = asyncio.create_task(self._commit_in_background())
 
     def unsettled(self) -> Sequence[Delivery]:
         """Take out, newest first, the deliveries of all steps that wait: they could not be settled."""
@@ -105,8 +122,7 @@ class Committer:
 
     def _time_is_up(self) -> None:
         self._timer = None
-        if self._waiting and not self._committing.locked():
-            self._in_background = asyncio.create_task(self._commit_in_background())
+        self.begin()
 
     async def _commit_in_background(self) -> None:
         try:

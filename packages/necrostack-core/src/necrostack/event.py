@@ -58,11 +58,15 @@ EventType = Annotated[str, _EVENT_TYPE]
 """The routing key of an event: 1 to 255 characters after stripping, none of them a control character."""
 
 
+# What pydantic reads has a UTC of its own.
+_UTC_AS_READ = TypeAdapter(AwareDatetime).validate_json(b'"1970-01-01T00:00:00Z"').tzinfo
+
+
 def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is UTC:
         return moment
-    if not moment.utcoffset():  # what pydantic reads has a UTC of its own, and astimezone takes its time
-        return moment.replace(tzinfo=UTC)
+    if moment.tzinfo is _UTC_AS_READ:
+        return datetime.combine(moment, moment.time(), UTC)  # a fifth of what astimezone takes
     try:
         return moment.astimezone(UTC)
     except OverflowError:

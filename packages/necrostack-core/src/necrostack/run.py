@@ -34,6 +34,9 @@ PULL_TIMEOUT = 1.0
 CANCEL_GRACE = 5.0
 """Seconds that cancelled handlers get to clean up before they are left alone."""
 
+_TURNS_TO_SEND = 3
+"""Turns of the event loop after which a call that was begun is on its way, and handlers may block the loop."""
+
 _FAST, _SLOW = 0.01, 0.1
 """Seconds for a batch: faster, and the next one is larger; slower, and others may want a share of it."""
 
@@ -84,9 +87,11 @@ class Run:
         self._hand: deque[Delivery] = deque()
         self._in_work: list[Step | None] = [None] * settings.concurrency
         self._pulling = asyncio.Lock()
+        # A pull that was begun while the hand is handled.
+        self._ahead: asyncio.Task[Sequence[Delivery]] | None = None
         self._limit = settings.concurrency
         self._prefetch = max(settings.concurrency, settings.prefetch or backend.batch_size)
-        self._last_pull = 0.0
+        self._filled_at = 0.0
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
@@ -170,7 +175,7 @@ class Run:
                     return  # it was handed back, because its handler would not be cancelled
                 in_work[number] = None
                 if committer.add(step):
-                    await committer.commit()
+                    await committer.keep_up()
         except TooManySteps as error:
             self._overrun = error
             self.stop()
@@ -199,16 +204,42 @@ class Run:
         async with self._pulling:
             if self._hand or self._is_stopping:
                 return
-            await self._committer.commit()
             self._adapt_limit()
-            self._hand.extend(await self._unless_stopped(lambda: self._backend.pull(limit=self._limit, timeout=0), ()))
-            # What was done meanwhile may have emitted something.
-            if self._hand or await self._committer.commit():
-                return
-            if self._until_idle and (await self._unless_stopped(self._backend.admin.stats, BackendStats())).idle:
-                self.stop()
-            elif not self._is_stopping:
-                await self._unless_stopped(self._pull_patiently, None)
+            await self._pull()
+            self._filled_at = time.monotonic()
+
+    async def _pull(self) -> None:
+        if self._ahead is not None:
+            await self._take_ahead()
+        if not self._hand:
+            await self._committer.commit()
+            self._hand.extend(await self._pull_now())
+        if self._backend.is_remote and len(self._hand) >= self._prefetch:
+            await self._pull_ahead()
+        # What was done meanwhile may have emitted something.
+        if self._hand or await self._committer.commit():
+            return
+        if self._until_idle and (await self._unless_stopped(self._backend.admin.stats, BackendStats())).idle:
+            self.stop()
+        elif not self._is_stopping:
+            await self._unless_stopped(self._pull_patiently, None)
+
+    async def _pull_now(self) -> Sequence[Delivery]:
+        return await self._unless_stopped(lambda: self._backend.pull(limit=self._limit, timeout=0), ())
+
+    async def _pull_ahead(self) -> None:
+        """Begin to pull the next hand, and to settle the last one, while this one is handled."""
+        self._committer.begin()
+        self._ahead = asyncio.create_task(self._pull_now())
+        for _ in range(_TURNS_TO_SEND):
+            await asyncio.sleep(0)
+
+    async def _take_ahead(self) -> None:
+        """Take into the hand what was pulled ahead."""
+        assert self._ahead is not None, "somebody pulled ahead"
+        await asyncio.wait({self._ahead})  # not by itself: if this is cancelled, it goes on, and is taken in the end
+        ahead, self._ahead = self._ahead, None
+        self._hand.extend(ahead.result())
 
     async def _pull_patiently(self) -> None:
         """Wait for deliveries, until interrupted."""
@@ -252,12 +283,11 @@ class Run:
 
     def _adapt_limit(self) -> None:
         """Pull more at a time while that is handled in no time, and little where each event takes long."""
-        now = time.monotonic()
-        elapsed, self._last_pull = now - self._last_pull, now
+        elapsed = time.monotonic() - self._filled_at
         if elapsed < _FAST:
             self._limit = min(self._limit * 2, self._prefetch)
         elif elapsed > _SLOW:
-            self._limit = self._settings.concurrency
+            self._limit = max(int(self._limit * _SLOW / elapsed), self._settings.concurrency)
 
     # --- the end -----------------------------------------------------------------------------------------
 
@@ -281,12 +311,16 @@ class Run:
         try:
             async with asyncio.timeout(max(left, CANCEL_GRACE)):
                 await self._committer.commit()
+                if self._ahead is not None:
+                    await self._take_ahead()
                 if self._hand:
                     await self._patience.through(self._release)
         except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
             self._error = self._error or self._told(error)
             # A backend that cannot hand them back now may do so when it can, and a later run of this process needs it.
             self._hand.extendleft(self._committer.unsettled())
+            if self._ahead is not None:
+                self._ahead.cancel()
             with suppress(Exception):
                 async with asyncio.timeout(CANCEL_GRACE):
                     await self._release()

@@ -63,6 +63,8 @@ class RedisBackend(Backend):
 
     is_shared = True
 
+    is_remote = True
+
     def __init__(
         self,
         url: str = "",
@@ -125,7 +127,7 @@ class RedisBackend(Backend):
         ]
         for event, payload in admitted:
             args += counted(event_record(event, payload))
-        check_fits(args, f"enqueue was given {len(events)} events at once")
+        check_fits(args, "enqueue was given %s events at once", len(events))
         names = (
             *(keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries),
             *(keys.groups, keys.nothing),
@@ -158,11 +160,11 @@ class RedisBackend(Backend):
         """See `Backend.settle`. After an error the same settlements get the answers that they would have got."""
         session = self._open()
         accepted = await session.settler.settle(settlements)
-        receipts = (ended.delivery.receipt for ended in settlements)
-        if any(isinstance(receipt, Receipt) and receipt.is_alone for receipt in receipts):
-            session.reader.wake()
-        if any(ended.retries for ended in settlements):
-            session.reader.look_next()
+        for ended in settlements:
+            receipt = ended.delivery.receipt
+            if ended.retries or (isinstance(receipt, Receipt) and receipt.is_alone):
+                session.reader.wake()
+                break
         return accepted
 
     async def release(self, *deliveries: Delivery) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from necrostack.delivery import Failure, Settlement
@@ -14,7 +15,6 @@ from necrostack_redis.link import Link
 from necrostack_redis.reader import Misfit, Receipt
 from necrostack_redis.scripts import SETTLE
 from necrostack_redis.wire import (
-    bytes_of,
     check_fits,
     counted,
     delivery_record,
@@ -26,8 +26,8 @@ from necrostack_redis.wire import (
 _MAX_PARTS, _MAX_BYTES = 20_000, 8 * 2**20
 """How many strings and bytes one call has, unless a single settlement has more: it holds up the server."""
 
-_Step = Sequence[Any]
-"""A settlement as settle.lua reads it."""
+_Step = tuple[Sequence[Any], int]
+"""A settlement as settle.lua reads it, and about how many bytes it has."""
 
 
 class Settler:
@@ -98,14 +98,16 @@ class Settler:
         for receipt, fields, error in misfits:  # one by one: who knows how large they are
             failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
             step = [receipt.stream, receipt.entry_id, 0, 0, 1, *counted(letter_record(fields, failure))]
-            await self._run([step], bool(self._unanswered))
+            await self._run([(step, 0)], bool(self._unanswered))
         self._held.difference_update(receipt for receipt, _, _ in misfits)
 
     def _step(self, ended: Settlement) -> _Step:
         receipt = ended.delivery.receipt
         if not isinstance(receipt, Receipt):
-            return ()
+            return (), 0
         step: list[Any] = [receipt.stream, receipt.entry_id, len(ended.emitted), len(ended.retries), len(ended.dead)]
+        if not (ended.emitted or ended.retries or ended.dead):
+            return step, 0
         for emitted in ended.emitted:
             step += counted(event_record(*admit(emitted, self._max_event_size)))
         if ended.retries or ended.dead:
@@ -116,11 +118,11 @@ class Settler:
                 step += counted(delivery_record(record, attempt, "retry", [retry.organ], retry.attempts))
             for failure in ended.dead:
                 step += counted(letter_record(record, failure))
-        check_fits(step, f"handling {ended.delivery.event.id} led to {len(ended.emitted)} events at once")
-        return step
+        what = "handling %s led to %s events at once"
+        return step, check_fits(step, what, ended.delivery.event.id, len(ended.emitted))
 
     async def _run(self, steps: Sequence[_Step], lacks_answers: bool) -> Sequence[bool]:
-        args = [self._keys.group, int(lacks_answers), len(steps), *(part for step in steps for part in step)]
+        args = [self._keys.group, int(lacks_answers), len(steps), *chain.from_iterable(parts for parts, _ in steps)]
         answers = await self._link.run(SETTLE, self._names, args)
         if -1 in answers:
             # What was to be settled was lost with the group. What it led to would be all there is: it goes, too.
@@ -131,14 +133,14 @@ class Settler:
 def _calls(ours: dict[Receipt, int], steps: Sequence[_Step]) -> Iterator[list[Receipt]]:
     """Share settlements out to calls that are not too large."""
     call: list[Receipt] = []
-    parts = size = 0
+    count = size = 0
     for receipt, number in ours.items():
-        step = steps[number]
-        if call and (parts + len(step) > _MAX_PARTS or size + bytes_of(step) > _MAX_BYTES):
+        parts, its_size = steps[number]
+        if call and (count + len(parts) > _MAX_PARTS or size + its_size > _MAX_BYTES):
             yield call
-            call, parts, size = [], 0, 0
+            call, count, size = [], 0, 0
         call.append(receipt)
-        parts += len(step)
-        size += bytes_of(step)
+        count += len(parts)
+        size += its_size
     if call:
         yield call

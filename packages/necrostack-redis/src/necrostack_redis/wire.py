@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -70,10 +70,9 @@ def event_record(event: Event, payload: bytes) -> Record:
     )
 
 
-def counted(record: Record) -> Iterator[Any]:
-    """Go through a record as scripts take it: its length first."""
-    yield len(record)
-    yield from record
+def counted(record: Record) -> Sequence[Any]:
+    """Put a record as scripts take it: its length first."""
+    return (len(record), *record)
 
 
 def bytes_of(parts: Sequence[Any]) -> int:
@@ -81,15 +80,25 @@ def bytes_of(parts: Sequence[Any]) -> int:
     return sum(len(part) for part in parts if type(part) is bytes)
 
 
-def check_fits(parts: Sequence[Any], what: str) -> None:
+def check_fits(parts: Sequence[Any], what: str, *facts: object) -> int:
     """Refuse what no server takes in one call.
+
+    Args:
+        parts: What is to be sent.
+        what: What it is, with a `%s` for each of the facts.
+        facts: Of which text is made only where it is needed.
+
+    Returns:
+        About how many bytes it has. See `bytes_of`.
 
     Raises:
         EventTooLarge: It is too much.
     """
-    if len(parts) > _MOST_OF_A_CALL or bytes_of(parts) > _MOST_BYTES_OF_A_CALL:
-        msg = f"{what}, {bytes_of(parts) / 2**20:.0f} MiB, more than Redis takes as one step; give it less at once"
+    size = bytes_of(parts)
+    if len(parts) > _MOST_OF_A_CALL or size > _MOST_BYTES_OF_A_CALL:
+        msg = f"{what % facts}, {size / 2**20:.0f} MiB, more than Redis takes as one step; give it less at once"
         raise EventTooLarge(msg)
+    return size
 
 
 def until(delay: float) -> int:
