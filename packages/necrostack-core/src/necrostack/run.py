@@ -293,6 +293,9 @@ class Run:
 
     async def _hand_back_early(self) -> None:
         with suppress(Exception):  # it is tried again in the end, and that is heard of
+            async with self._pulling:
+                if self._ahead is not None:
+                    await self._take_ahead()
             await self._hand_back()
 
     async def _wind_up(self, workers: Sequence[asyncio.Task[None]]) -> None:
