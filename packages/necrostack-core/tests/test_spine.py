@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from necrostack import (
 from necrostack.delivery import DeadLetter
 from necrostack.errors import BackendClosed, BackendUnavailable, ConfigurationError, EventError
 from necrostack.instrumentation import Instrumentation
+from necrostack.patience import Patience
 from necrostack.testing import SpineFixture, VirtualClock
 
 
@@ -916,6 +917,18 @@ class Shaky(InMemoryBackend):
             msg = "connection refused"
             raise BackendUnavailable(msg)
 
+    async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
+        self._reach("enqueue")
+        await super().enqueue(*events, delay=delay)
+
+    async def join(self, topology: str) -> Collection[str]:
+        self._reach("join")
+        return await super().join(topology)
+
+    async def release(self, *deliveries: Delivery) -> None:
+        self._reach("release")
+        await super().release(*deliveries)
+
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
         self._reach("pull")
         return await super().pull(limit=limit, timeout=timeout)
@@ -940,10 +953,67 @@ async def test_an_outage_longer_than_max_outage_ends_the_run() -> None:
     clock = VirtualClock()
     spine = Spine([Calls()], Shaky({"pull": 10_000}, clock), max_outage=60.0)
 
-    with pytest.raises(BackendUnavailable):
+    with pytest.raises(BackendUnavailable, match=r"for 60\.0 s, longer than max_outage=60 allows: connection refused"):
         await clock.run(spine.run_until_idle(ping()))
 
     assert clock.monotonic() >= 60.0
+
+
+@pytest.mark.parametrize("operation", ["join", "enqueue", "pull", "settle"])
+async def test_every_call_of_a_run_waits_an_outage_out(operation: str) -> None:
+    clock, calls = VirtualClock(), Calls()
+
+    report = await clock.run(Spine([calls], Shaky({operation: 4}, clock)).run_until_idle(ping()))
+
+    assert (report.handled, len(calls.events)) == (1, 1)
+
+
+async def test_what_was_not_started_is_handed_back_after_an_outage() -> None:
+    clock = VirtualClock()
+    backend = Shaky({"release": 3}, clock)
+
+    with pytest.raises(MaxStepsExceeded):
+        await clock.run(Spine([Calls()], backend, max_steps=1).run_until_idle(*(ping(n=n) for n in range(3))))
+
+    assert (await backend.admin.stats()).queued == 2
+
+
+async def test_several_who_wait_for_one_outage_log_it_once(log: pytest.LogCaptureFixture) -> None:
+    clock = VirtualClock()
+    backend = Shaky({"enqueue": 3, "pull": 6}, clock)
+    spine = Spine([Calls()], backend)
+
+    async def feed() -> None:
+        await Patience(backend.outage, None, clock).through(lambda: spine.emit(ping()))
+
+    async def both() -> None:
+        await asyncio.gather(feed(), spine.run_until_idle())
+
+    await clock.run(both())
+
+    names = [record.getMessage() for record in log.records]
+    assert (names.count("backend_unavailable"), names.count("backend_back")) == (1, 1)
+
+
+@pytest.mark.parametrize("operation", ["join", "pull"])
+async def test_a_run_that_is_stopped_in_an_outage_just_ends(operation: str) -> None:
+    clock = VirtualClock()
+    spine = Spine([Calls()], Shaky({operation: 10**9}, clock), drain_timeout=10.0)
+    clock.call_later(60.0, spine.stop)
+
+    report = await clock.run(spine.run())
+
+    assert report.handled == 0
+    assert clock.monotonic() < 61.0
+
+
+async def test_events_that_could_not_be_kept_before_a_run_was_stopped_are_told() -> None:
+    clock = VirtualClock()
+    spine = Spine([Calls()], Shaky({"enqueue": 10**9}, clock))
+    clock.call_later(60.0, spine.stop)
+
+    with pytest.raises(BackendUnavailable, match=r"out of reach for 60\.0 s when this was stopped: connection refused"):
+        await clock.run(spine.run(ping()))
 
 
 async def test_an_error_of_the_backend_that_is_no_outage_ends_the_run() -> None:

@@ -27,6 +27,7 @@ from necrostack.step import RunEnded, Step, StepTaker
 from necrostack.tally import Tally
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 PULL_TIMEOUT = 1.0
 """Seconds that one pull waits for events, and so how often an idle Spine looks whether it may end."""
@@ -115,9 +116,9 @@ class Run:
         self._until_idle = True
         self._interrupt_pull()
 
-    async def join(self, topology: str) -> Collection[str]:
-        """Tell the group what runs here; return what others run. See `Backend.join`."""
-        return await self._unless_stopped(lambda: self._backend.join(topology), ())
+    async def join(self, topology: str) -> Collection[str] | None:
+        """Tell the group what runs here; return what others run, or None if stopped meanwhile. See `Backend.join`."""
+        return await self._unless_stopped(lambda: self._backend.join(topology), None)
 
     async def keep(self, events: Sequence[Event]) -> None:
         """Keep what the run begins with.
@@ -258,7 +259,7 @@ class Run:
     async def _pull_once(self) -> None:
         self._hand.extend(await self._backend.pull(limit=self._limit, timeout=PULL_TIMEOUT))
 
-    async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: D) -> T | D:
         """Ask the backend. An outage is waited out, unless the run is to stop in it."""
         try:
             return await self._patience.through(operation, self._stopped)

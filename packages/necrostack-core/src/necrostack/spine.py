@@ -249,13 +249,14 @@ class Spine:
             for organ in self.organs:
                 started.append(organ)
                 await organ.startup()
-            await self._join_group(run)
+            has_joined = await self._join_group(run)
             try:
                 if events:
                     await run.keep(self._stated(events))
                 return await run.execute()
             finally:
-                await self.backend.leave(self.topology.fingerprint)
+                if has_joined:
+                    await self.backend.leave(self.topology.fingerprint)
         finally:
             self._run = None
             try:
@@ -265,7 +266,7 @@ class Spine:
                 del numbers["organs"]
                 logger.info("run_stopped", extra=numbers)
 
-    async def _join_group(self, run: Run) -> None:
+    async def _join_group(self, run: Run) -> bool:
         others = await run.join(self.topology.fingerprint)
         if others:
             logger.warning(
@@ -276,6 +277,7 @@ class Spine:
                     "organs": list(self._routes.by_name),
                 },
             )
+        return others is not None
 
 
 async def _shut_down(organs: list[Organ[Any]]) -> None:
