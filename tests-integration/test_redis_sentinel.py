@@ -70,8 +70,8 @@ def url_of(watched: Watched, service: str = "shop", *, password: str = PASSWORD,
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ({"password": "wrong"}, "refuses the default user: .*check the user name, the password and the ACL"),
-        ({"other": "wrong"}, "refuses the default user: .*check the user name, the password and the ACL"),
+        ({"password": "wrong"}, "refuses the default user: .*check the user name and the password"),
+        ({"other": "wrong"}, "refuses the default user: .*check the user name and the password"),
         ({"service": "chop"}, "none of the Sentinels knows the service 'chop'"),
     ],
 )

@@ -15,11 +15,13 @@ from pydantic import BaseModel
 
 from necrostack import Event
 from necrostack.delivery import Attempt, Failure
+from necrostack.errors import EventTooLarge
 from necrostack.event import MAX_EVENT_SIZE, admit
 from necrostack_redis.wire import (
     Record,
     Undecodable,
     call_digest,
+    check_fits,
     delivery_record,
     event_record,
     letter_record,
@@ -29,6 +31,7 @@ from necrostack_redis.wire import (
     read_event,
     read_kept_event,
     read_letter,
+    until,
 )
 
 
@@ -287,3 +290,17 @@ def test_times_are_those_of_the_server() -> None:
     assert moment(1772600767000891) == TIME
     assert milliseconds(TIME) == 1772600767000
     assert milliseconds(moment(-1)) == -1
+
+
+def test_what_no_server_takes_in_one_call_is_refused_with_what_to_do() -> None:
+    check_fits([b"x"] * 1_000_000, "this is")
+
+    with pytest.raises(EventTooLarge, match="this is too many, 1 MiB, more than Redis takes as one step; give it less"):
+        check_fits([b"x"] * 1_000_001, "this is too many")
+    with pytest.raises(EventTooLarge, match="this is too large, 300 MiB"):
+        check_fits([b"x" * 2**20] * 300, "this is too large")
+
+
+@pytest.mark.parametrize(("delay", "milliseconds"), [(0.0, 0), (0.0001, 1), (1.0, 1000), (1e308, 3_162_240_000_000)])
+def test_a_delay_is_never_cut_short_but_a_hundred_years_are_enough(delay: float, milliseconds: int) -> None:
+    assert until(delay) == milliseconds

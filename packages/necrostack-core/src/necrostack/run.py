@@ -269,7 +269,7 @@ class Run:
             return otherwise
 
     async def _hand_back(self) -> None:
-        """Let others have what was not started. It stays in the hand if that fails."""
+        """Let others have what was not started, or not settled. It stays in the hand if that fails."""
         deliveries = [*self._hand]
         self._hand.clear()
         try:
@@ -318,7 +318,7 @@ class Run:
                 if self._ahead is not None:
                     await self._take_ahead()
                 if self._hand:
-                    await self._patience.through(self._release)
+                    await self._patience.through(self._hand_back)
         except Exception as error:  # noqa: BLE001 -- raised by execute(), unless something else ended the run before
             self._error = self._error or self._told(error)
             # A backend that cannot hand them back now may do so when it can, and a later run of this process needs it.
@@ -327,12 +327,8 @@ class Run:
                 self._ahead.cancel()
             with suppress(Exception):
                 async with asyncio.timeout(CANCEL_GRACE):
-                    await self._release()
+                    await self._hand_back()
         self._committer.close()
-
-    async def _release(self) -> None:
-        """Hand back what was not handled, or not settled."""
-        await self._backend.release(*self._hand)
 
     def _told(self, error: Exception) -> Exception:
         """Say what it was that took too long."""

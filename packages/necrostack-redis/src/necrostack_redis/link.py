@@ -39,8 +39,12 @@ _TRANSIENT = frozenset(
 # What Redis 6.2 writes before an error that a command in a script had.
 _IN_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: ")
 
-# What a user may not do is told without its first word where a script did it.
-_REFUSED_IN_SCRIPT = re.compile("ACL failure in script|The user executing the script can't")
+# What later ones write behind it. The line is one of the script's text.
+_WHERE = re.compile(r" script: (?:\w*, )?on @?user_script:(\d+)\.$|@?user_script:\s*(\d+):\s*")
+
+# A refusal inside a script has another text on each server, and sometimes no first word.
+_FORBIDDEN = re.compile(r"^NOPERM|script can't (run|access)|ACL failure in script|no permissions to")
+_SHUT_OUT = re.compile(r"^(NOAUTH|WRONGPASS)|^Protocol error: unauthenticated")
 
 # What OpenSSL calls it when either side refuses the other.
 _TLS_REFUSAL = re.compile("CERTIFICATE|ALERT|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
@@ -55,16 +59,22 @@ _TRANSIENT_ERRORS = (
     exceptions.AskError,  # or MOVED
     OSError,
 )
-_REFUSALS = (
-    exceptions.AuthenticationError,
-    exceptions.AuthenticationWrongNumberOfArgsError,
-    exceptions.NoPermissionError,
-)
+_REFUSALS = (exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError)
+
+# What a person can do, by the first word of a reply.
+_ADVICE = {
+    "WRONGTYPE": "; somebody else uses a key of this app: give the app another name, or delete the key",
+    "WRONGVALUE": "; somebody else uses this key: give the app another name, or delete the key",
+    "EXHAUSTED": "; let the groups drain, and delete it",
+    "DB": "; name a database that there is, such as 0",
+    "Protocol": "; is this a Redis?",
+}
+
 _ERRORS = (exceptions.RedisError, OSError)
 
 
-class NoGroup(Exception):
-    """The group does not exist: not yet, or not any more."""
+class NoGroup(BackendUnavailable):
+    """The group does not exist: not yet, or not any more. Whoever pulls makes it."""
 
 
 class Link:
@@ -90,7 +100,7 @@ class Link:
             except exceptions.NoScriptError:
                 return await self._execute("EVAL", script.text, len(keys), *keys, *args)
         except _ERRORS as error:
-            raise await self._told(error) from error
+            raise await self._told(error, script) from error
 
     async def call(self, *command: Any) -> Any:
         """Send one command.
@@ -146,9 +156,9 @@ class Link:
         await self._disconnect()
         return await self._calls.execute_command(*command)
 
-    async def _told(self, error: Exception) -> Exception:
-        told = meaning(error, self._address)
-        if isinstance(told, BackendUnavailable):
+    async def _told(self, error: Exception, script: Script | None = None) -> Exception:
+        told = meaning(error, self._address, script)
+        if isinstance(told, BackendUnavailable) and not isinstance(told, NoGroup):
             # The others may lead to the same server, that is no master any more.
             await self._disconnect()
             if isinstance(error, exceptions.TimeoutError) and await self._connector.is_without_tls():
@@ -158,11 +168,17 @@ class Link:
     async def _disconnect(self) -> None:
         """Close what is not in use. New connections lead to where the server is then."""
         for client in (self._calls, self._waits):
-            await client.connection_pool.disconnect(inuse_connections=False)
+            with suppress(*_ERRORS):
+                await client.connection_pool.disconnect(inuse_connections=False)
 
 
-def meaning(error: Exception, address: Address) -> Exception:
+def meaning(error: Exception, address: Address, script: Script | None = None) -> Exception:
     """Translate an error of the connection or the server into one of ours.
+
+    Args:
+        error: What redis-py raised.
+        address: The server's.
+        script: The script that was run, if one was.
 
     Returns:
         NoGroup; BackendFull when the server's memory is full; BackendUnavailable when it may be better later;
@@ -171,10 +187,15 @@ def meaning(error: Exception, address: Address) -> Exception:
     if isinstance(error.__cause__, exceptions.RedisError):
         error = error.__cause__  # of finding the server, which redis-py takes for the network's
     text = _IN_SCRIPT.sub("", str(error))
+    place = _WHERE.search(text)
+    text = _WHERE.sub("", text).strip()
     first = text.split(" ", 1)[0]
-    if isinstance(error, _REFUSALS) or first in ("NOAUTH", "WRONGPASS", "NOPERM") or _REFUSED_IN_SCRIPT.search(text):
-        who = f"the user {address.username!r}" if address.username else "the default user"
-        return BackendError(f"{address} refuses {who}: {text}; check the user name, the password and the ACL")
+    who = f"the user {address.username!r}" if address.username else "the default user"
+    if isinstance(error, exceptions.NoPermissionError) or _FORBIDDEN.search(text):
+        done = _done_at(script, place)
+        return BackendError(f"{address} refuses {who} {done}: {text}; the ACL must allow what the reference lists")
+    if isinstance(error, _REFUSALS) or _SHUT_OUT.search(text):
+        return BackendError(f"{address} refuses {who}: {text.rstrip('.')}; check the user name and the password")
     if (refused := _tls_refusal(error)) is not None:
         return BackendError(f"{address} and we cannot agree on TLS: {refused}; check the certificates and the name")
     if _has_moved(error) and address.topology != "cluster":
@@ -183,9 +204,18 @@ def meaning(error: Exception, address: Address) -> Exception:
         return NoGroup(text)
     if isinstance(error, exceptions.OutOfMemoryError) or first == "OOM":
         return BackendFull(f"the memory of {address} is full, and nothing new was kept: {text}")
-    if isinstance(error, _TRANSIENT_ERRORS) or first in _TRANSIENT:
+    if isinstance(error, _TRANSIENT_ERRORS) or first in _TRANSIENT or "Script killed by user" in text:
         return BackendUnavailable(f"{address} is out of reach: {type(error).__name__}: {text}")
-    return BackendError(f"{address} answered: {text}")
+    return BackendError(f"{address} answered: {text}{_ADVICE.get(first, '')}")
+
+
+def _done_at(script: Script | None, place: re.Match[str] | None) -> str:
+    """Say what it was that is forbidden, as well as it is known."""
+    if script is None:
+        return "a command"
+    line = script.text.splitlines()[int(place[1] or place[2]) - 1] if place else ""
+    commands = re.findall(r"redis\.p?call\('(\w+)'", line)
+    return f"{' or '.join(commands) or 'a command'} in {script.name}.lua"
 
 
 def _has_moved(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from necrostack.delivery import Delivery, Failure
+from necrostack.errors import BackendError
 from necrostack.log import event_facts, logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.keys import RELEASED, Keys
@@ -117,6 +118,8 @@ class Reader:
         self._reads: set[asyncio.Task[list[Delivery]]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._turn = 0
+        # What was to be handed back, of which nobody knows whether it was.
+        self._unreleased: set[Receipt] = set()
         # When to compare what the server says that we hold with what we know: now, and now and again.
         self._next_check = 0.0
         # When we looked at everything, and until when only new events are read.
@@ -166,11 +169,17 @@ class Reader:
                 task.result()
 
     async def release(self, receipts: Sequence[Receipt]) -> None:
-        """Hand back deliveries, for anybody to take."""
+        """Hand back deliveries, for anybody to take. Where that fails and nobody asks again, the next read does it."""
         if not receipts:
             return
         entries = [part for receipt in receipts for part in (receipt.stream, receipt.entry_id)]
-        await self._release(entries)
+        self._unreleased.update(receipts)
+        try:
+            await self._release(entries)
+        except BackendError:
+            self._next_check = 0.0
+            raise
+        self._unreleased.difference_update(receipts)
         self.held.difference_update(receipts)
         self.wake()
 
@@ -269,7 +278,7 @@ class Reader:
         self._last_look = time.monotonic()
         entries, buried, news, is_only_new = await self._link.run(
             PULL,
-            (*names, keys.groups),
+            (*names, keys.groups, keys.nothing),
             (keys.group, self._consumer, limit, lease, self._inbox_share(limit), *self._pull_args),
         )
         for facts, entry in buried:
@@ -314,6 +323,8 @@ class Reader:
     async def _release_strays(self) -> None:
         """Hand back what we hold without knowing: then it is read again, in its order."""
         self.look_next()
+        self.held -= self._unreleased
+        self._unreleased.clear()
         known = {(receipt.stream, receipt.entry_id) for receipt in self.held}
         keys, after = self._keys, ["-", "-"]
         while True:

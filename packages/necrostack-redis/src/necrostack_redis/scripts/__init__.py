@@ -35,11 +35,11 @@ def _script(name: str, *parts: str) -> Script:
 
 
 ENQUEUE = _script("enqueue", "parts/checks", "parts/time", "parts/schedule", "parts/queued")
-PULL = _script("pull", "parts/time")
+PULL = _script("pull", "parts/checks", "parts/time")
 SETTLE = _script("settle", "parts/checks", "parts/time", "parts/schedule")
 RELEASE = _script("release")
 STRAYS = _script("strays")
-JOIN = _script("join", "parts/time")
+JOIN = _script("join", "parts/checks", "parts/time")
 LEASE = _script("lease", "parts/time")
 LEAVE = _script("leave", "parts/time")
 STATS = _script("stats", "parts/time", "parts/queued")

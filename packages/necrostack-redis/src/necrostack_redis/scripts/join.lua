@@ -5,6 +5,8 @@
 --       5 the topology that the worker runs, '' to leave that as it is,
 --       6 milliseconds without a worker after which the group goes, '' if it stays: the last who joins decides
 -- Returns: 1 whether the group was made, 2 the topologies of the other workers that are alive
+local wrong = wrong_type({'stream', 'stream', 'zset', 'hash', 'hash'})
+if wrong then return wrong end
 redis.call('ZREM', KEYS[3], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
 local made = 0
 for i, start in ipairs({ARGV[4], '0'}) do

@@ -1,7 +1,7 @@
 -- Hands over to a worker what it may handle next: what a dead worker left, what was handed back, what goes again,
 -- what is new. Before that it moves what is due to where it will be read. Nothing here waits.
 --
--- KEYS: 1 events, 2 inbox, 3 schedule, 4 retries, 5 leases, 6 dead, 7 bell, 8 topologies, 9 groups
+-- KEYS: 1 events, 2 inbox, 3 schedule, 4 retries, 5 leases, 6 dead, 7 bell, 8 topologies, 9 groups, 10 nothing
 -- ARGV: 1 group, 2 consumer, 3 limit, 4 milliseconds of a lease, 5 how many of the limit may come of the inbox before
 --       the events get their turn, 6 how often an entry may be recovered, 7 the facts of the letter for one that was
 --       recovered too often, 8 the consumer that holds what was handed back, 9 the facts of the letter for what cannot be
@@ -14,12 +14,16 @@
 local group, me, limit, released = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[8]
 local streams = {KEYS[1], KEYS[2]}
 
+local wrong = wrong_type({'stream', 'stream', 'zset', 'zset', 'zset', 'stream', 'stream', 'hash', 'hash'})
+if wrong then return wrong end
+
 -- Both raise NOGROUP, before anything was done, when the group has to be made first.
 local handed_back = {}
 for i, stream in ipairs(streams) do handed_back[i] = redis.call('XPENDING', stream, group, '-', '+', limit, released) end
 
 local now = milliseconds()
 redis.call('ZREM', KEYS[5], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
+try(KEYS[10], {'XADD', 'XDEL'})
 redis.call('ZADD', KEYS[5], whole(now + tonumber(ARGV[4])), me)
 
 local entries, buried, is_alone = {}, {}, false
@@ -43,7 +47,10 @@ end
 -- What is due, at most as much as can be handed over now and some more, so that nobody waits long for this script.
 local batch = math.max(limit, 100)
 for _, from in ipairs({{KEYS[3], KEYS[1]}, {KEYS[4], KEYS[2]}}) do
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', from[1], '-inf', whole(now), 'LIMIT', 0, batch)) do
+  local due = redis.call('ZRANGEBYSCORE', from[1], '-inf', whole(now), 'LIMIT', 0, batch)
+  wrong = #due > 0 and (exhausted(from[2]) or exhausted(KEYS[6]))
+  if wrong then return wrong end
+  for _, member in ipairs(due) do
     redis.call('ZREM', from[1], member)
     local is_read, record = pcall(cmsgpack.unpack, string.sub(member, 17))
     if is_read and is_record(record) then
@@ -76,7 +83,7 @@ local function take_over(i, pending, is_recovery)
   local id, delivered = pending[1], pending[4]
   local fields = body(i, id)
   if not fields then return true end
-  if is_recovery and delivered > tonumber(ARGV[6]) and is_record(fields) then
+  if is_recovery and delivered > tonumber(ARGV[6]) and is_record(fields) and not exhausted(KEYS[6]) then
     acknowledge(i, id)
     if i == 2 then redis.call('XDEL', streams[i], id) end
     bury(fields, ARGV[7])
