@@ -55,13 +55,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command(port: int, *parts: str | int) -> bytes:
+def command(port: int, *parts: str | int, password: str = "") -> bytes:
     """Send one command over a bare socket: the harness does not depend on the client under test."""
-    encoded = [str(part).encode() for part in parts]
-    request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(request)
-        return connection.recv(65536)
+        for request in (("AUTH", password), parts) if password else (parts,):
+            encoded = [str(part).encode() for part in request]
+            words = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+            connection.sendall(b"*%d\r\n%b" % (len(encoded), words))
+            answer = connection.recv(65536)
+        return answer
 
 
 @dataclass
