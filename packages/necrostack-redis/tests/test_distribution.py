@@ -63,3 +63,7 @@ def test_a_script_touches_only_the_keys_that_it_is_given(script: scripts.Script)
 
     assert named <= told
     assert "necrostack:" not in script.text
+
+
+def test_workers_in_several_processes_may_share_it() -> None:
+    assert RedisBackend("redis://localhost").is_shared
