@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from patience import until
-from redis_server import Server
+from redis_server import Server, command
 
 from necrostack import BackendFull, Delivery, Event, Settlement
 from necrostack.delivery import Failure, Retry
@@ -344,10 +344,9 @@ async def test_a_hundred_thousand_old_events_are_forgotten_without_holding_up_th
 async def test_a_worker_that_may_not_trim_says_so_and_goes_on(
     make_server: Callable[..., Server], always_trimming: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = make_server().url
-    async with redis.asyncio.Redis.from_url(url) as client:
-        await client.execute_command("ACL", "SETUSER", "default", "-xtrim")
-    async with RedisBackend(url, retain_length=1) as backend:
+    server = make_server()
+    assert command(server.port, "ACL", "SETUSER", "default", "-xtrim") == b"+OK\r\n"
+    async with RedisBackend(server.url, retain_length=1) as backend:
         await backend.enqueue(*numbers(5))
         for _ in range(5):
             await handle(backend, 1)
