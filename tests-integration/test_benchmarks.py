@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.case import Case, Figure, Measurement, Result, Workload
+from benchmarks.environments import ROOT
 from benchmarks.orders import Order, Tally, new_order, order_id
 from benchmarks.report import as_data, markdown
-from benchmarks.rounds import ROOT, RunFailed, missing, run_case, run_rounds
+from benchmarks.rounds import RunFailed, missing, run_case, run_rounds
 from benchmarks.summary import Spread, spread, summarise
 
 MICROSECONDS = Figure(key="us", heading="µs", digits=1)
