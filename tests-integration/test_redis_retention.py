@@ -89,6 +89,24 @@ async def test_a_long_queue_is_counted_and_bounded_exactly(start: Any, redis_url
             await backend.enqueue(*numbers(2))
 
 
+async def test_the_group_that_is_furthest_behind_bounds_every_producer(redis_url: str, app: str) -> None:
+    async with (
+        RedisBackend(redis_url, app=app, group="producers", max_size=10) as producer,
+        RedisBackend(redis_url, app=app, group="fast") as fast,
+        RedisBackend(redis_url, app=app, group="slow") as slow,
+    ):
+        await producer.enqueue(*numbers(10))
+        with pytest.raises(BackendFull, match="room for 0, not for 1"):
+            await producer.enqueue(*numbers(1, "MORE"))
+
+        await handle(fast, 10)
+        await handle(slow, 4)
+
+        with pytest.raises(BackendFull, match="room for 4, not for 5"):
+            await producer.enqueue(*numbers(5, "MORE"))
+        await producer.enqueue(*numbers(4, "MORE"))
+
+
 async def test_what_waits_is_counted_right_after_trimming(redis_url: str, app: str) -> None:
     async with (
         RedisBackend(redis_url, app=app) as backend,

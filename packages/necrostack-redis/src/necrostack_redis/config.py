@@ -49,7 +49,8 @@ class RedisSettings:
         lease: Seconds after which a worker that was not heard of is dead, and others take over what it held.
         max_stall: Seconds for which a handler may block the event loop before its worker counts as dead.
         max_recoveries: How often an event may be taken over from a dead worker before it becomes a dead letter.
-        max_size: How many events may wait for a group before `enqueue` refuses; None for no bound.
+        max_size: How many events may wait before `enqueue` refuses: for whichever group is furthest behind; None for no
+            bound.
         max_event_size: How many bytes of JSON payload and headers may have.
         retain_length: How many events are kept at the most, for replay; None for any number. What some group has not
             settled stays, however much that is. As many redriven dead letters stay readable.

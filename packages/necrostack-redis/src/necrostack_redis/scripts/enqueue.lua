@@ -12,10 +12,17 @@ if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 
 local bound = tonumber(ARGV[4])
 if bound then
-  local new = unread(KEYS[1], KEYS[8], ARGV[1])
-  if not new then new = ARGV[5] == 'earliest' and redis.call('XLEN', KEYS[1]) or 0 end
-  local waiting = queued(new, KEYS[1], KEYS[6], ARGV[1], ARGV[6])
-  waiting = waiting + redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[7])
+  -- The group that is furthest behind counts, whoever's it is: what it has not read must be kept. Of our own group there
+  -- is more to count: what goes again.
+  local waiting, is_there = 0, false
+  for _, name in ipairs(redis.call('HKEYS', KEYS[8])) do
+    local group = string.match(name, '^settled:(.*)$')
+    local new = group and unread(KEYS[1], KEYS[8], group)
+    if new and group == ARGV[1] then new = queued(new, KEYS[1], KEYS[6], group, ARGV[6]) + redis.call('ZCARD', KEYS[7]) end
+    if new then waiting, is_there = math.max(waiting, new), true end
+  end
+  if not is_there and ARGV[5] == 'earliest' then waiting = redis.call('XLEN', KEYS[1]) end -- nobody has read anything
+  waiting = waiting + redis.call('ZCARD', KEYS[2])
   if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end
 
