@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.case import Case, Figure, Workload
 from benchmarks.durable.server import server_version
-from benchmarks.peers.systems import answering, consuming
+from benchmarks.peers.systems import answering, chaining, consuming
 
 RATE = 200
 """How many events a second are on their way in W4."""
@@ -56,7 +56,8 @@ def _consume(n: int) -> Sequence[Case]:
 
 
 def _chain(n: int) -> Sequence[Case]:
-    return _throughput("A→B→C", "chain", "COUNT 100, one script: XACK guards XADD", n)
+    shape = "A→B→C"
+    return [*_throughput(shape, "chain", "COUNT 100, one script: XACK guards XADD", n), *chaining(n, shape)]
 
 
 def _latency(n: int) -> Sequence[Case]:

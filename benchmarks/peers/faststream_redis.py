@@ -9,7 +9,7 @@ from faststream.redis import RedisBroker, StreamSub
 
 from benchmarks.durable import Emit
 from benchmarks.durable.progress import Progress
-from benchmarks.envelope import OrderPlaced
+from benchmarks.envelope import OrderConfirmed, OrderPlaced, OrderShipped
 from benchmarks.orders import Order, new_order, order_id
 from benchmarks.peers.settled import create_group, until_none_pending
 
@@ -21,11 +21,11 @@ def _broker(url: str) -> RedisBroker:
     return RedisBroker(url, logger=None)  # type: ignore[arg-type]  # it silences it
 
 
-def orders(*, batch: bool = False) -> StreamSub[Any]:
+def orders(stream: str = STREAM, *, batch: bool = False) -> StreamSub[Any]:
     """Say what a subscriber reads."""
     # last_id=">" with a group that is there: any other id would be read again and again by a second worker.
     return StreamSub(
-        STREAM,
+        stream,
         group=GROUP,
         consumer=f"worker-{os.getpid()}",
         last_id=">",
@@ -55,6 +55,33 @@ async def fill(url: str, n: int) -> None:
                     event = OrderPlaced(payload=new_order(order_id(number)))
                     await broker.publish(event, stream=STREAM, pipeline=pipeline)
                 await pipeline.execute()
+
+
+async def chain(url: str, progress: Progress) -> None:
+    """Publish what a handler returns, to a stream for each step; that and the acknowledgement are two commands."""
+
+    async def on_placed(event: OrderPlaced) -> OrderConfirmed:
+        progress.count(event.payload.order_id, 0)
+        return OrderConfirmed(payload=event.payload)
+
+    async def on_confirmed(event: OrderConfirmed) -> OrderShipped:
+        progress.count(event.payload.order_id, 1)
+        return OrderShipped(payload=event.payload)
+
+    async def on_shipped(event: OrderShipped) -> None:
+        progress.count(event.payload.order_id, 2)
+
+    def subscribe(broker: RedisBroker) -> None:
+        broker.subscriber(stream=orders())(broker.publisher(stream="confirmed")(on_placed))
+        broker.subscriber(stream=orders("confirmed"))(broker.publisher(stream="shipped")(on_confirmed))
+        broker.subscriber(stream=orders("shipped"))(on_shipped)
+
+    # They are there before the first subscriber publishes; one that it makes itself begins with what comes then.
+    for stream in ("confirmed", "shipped"):
+        await create_group(url, stream, GROUP)
+    await work(url, progress, subscribe)
+    for stream in ("confirmed", "shipped"):
+        await until_none_pending(url, stream, GROUP)
 
 
 async def consume(url: str, progress: Progress, concurrency: int = 1) -> None:

@@ -8,7 +8,7 @@ from streaq import Worker
 
 from benchmarks.durable import Emit
 from benchmarks.durable.progress import Progress
-from benchmarks.envelope import OrderPlaced
+from benchmarks.envelope import OrderConfirmed, OrderPlaced, OrderShipped
 from benchmarks.orders import Order, new_order, order_id
 
 TASK = "ORDER_PLACED"
@@ -46,6 +46,31 @@ async def consume(url: str, progress: Progress, concurrency: int = 100) -> None:
 
     worker = _worker(url, concurrency)
     worker.task(name=TASK, ttl=0)(on_placed)
+    await _work(worker, url, progress)
+
+
+async def chain(url: str, progress: Progress) -> None:
+    """Let each task enqueue the next, before it is done itself."""
+
+    async def on_placed(event: OrderPlaced) -> None:
+        progress.count(event.payload.order_id, 0)
+        await confirmed.enqueue(OrderConfirmed(payload=event.payload))
+
+    async def on_confirmed(event: OrderConfirmed) -> None:
+        progress.count(event.payload.order_id, 1)
+        await shipped.enqueue(OrderShipped(payload=event.payload))
+
+    async def on_shipped(event: OrderShipped) -> None:
+        progress.count(event.payload.order_id, 2)
+
+    worker = _worker(url, 100)
+    worker.task(name=TASK, ttl=0)(on_placed)
+    confirmed = worker.task(name="ORDER_CONFIRMED", ttl=0)(on_confirmed)
+    shipped = worker.task(name="ORDER_SHIPPED", ttl=0)(on_shipped)
+    await _work(worker, url, progress)
+
+
+async def _work(worker: Worker[None], url: str, progress: Progress) -> None:
     working = asyncio.create_task(worker.run_async())
     await progress.done.wait()
     async with _worker(url) as observer:

@@ -19,6 +19,7 @@ class Peer:
         share: The part of a workload's n that it gets, so that the slow ones end on the same day.
         emits_at_once: Whether one process can have several calls to emit under way; else the call blocks.
         bulk: How it enqueues many; "" where it cannot.
+        chains: Whether its adapter knows the chain: those that come nearest to what a step is.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Peer:
     share: float
     emits_at_once: bool = True
     bulk: str = ""
+    chains: bool = False
 
     def some(self, n: int) -> int:
         """Say how many of n it gets."""
@@ -56,6 +58,7 @@ PEERS: Final = (
         how="stream and group, XACK each",
         share=0.2,
         bulk="pipelines of 100",
+        chains=True,
     ),
     Peer(
         name="faststream batch",
@@ -70,6 +73,7 @@ PEERS: Final = (
         needs=("taskiq", "taskiq-redis", "redis", "hiredis"),
         how="stream and group, 100 at once",
         share=0.2,
+        chains=True,
     ),
     Peer(
         name="streaq",
@@ -78,6 +82,7 @@ PEERS: Final = (
         how="100 at once",
         share=0.1,
         bulk="enqueue_many of 100",
+        chains=True,
     ),
     Peer(
         name="repid",
@@ -125,6 +130,11 @@ PEERS: Final = (
 def consuming(n: int) -> list[Case]:
     """Each consuming what waits."""
     return [peer.case("durable.run", "consume", peer.some(n), function="consume") for peer in PEERS]
+
+
+def chaining(n: int, shape: str) -> list[Case]:
+    """Those that know the chain."""
+    return [peer.case("durable.run", shape, peer.some(n), function="chain") for peer in PEERS if peer.chains]
 
 
 def answering(n: int, shape: str, rate: int) -> list[Case]:

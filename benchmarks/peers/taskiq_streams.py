@@ -9,7 +9,7 @@ from taskiq_redis import RedisStreamBroker
 
 from benchmarks.durable import Emit
 from benchmarks.durable.progress import Progress
-from benchmarks.envelope import OrderPlaced
+from benchmarks.envelope import OrderConfirmed, OrderPlaced, OrderShipped
 from benchmarks.orders import Order
 from benchmarks.peers.settled import fill_by_emitting, until_none_pending
 
@@ -49,8 +49,33 @@ async def consume(url: str, progress: Progress, concurrency: int = 100) -> None:
         await progress.handle(event.payload.order_id)
 
     broker = _broker(url)
-    broker.is_worker_process = True
     broker.register_task(on_placed, task_name=TASK)
+    await _work(broker, url, progress, concurrency)
+
+
+async def chain(url: str, progress: Progress) -> None:
+    """Let each task kick the next; that and the acknowledgement are two commands."""
+
+    async def on_placed(event: OrderPlaced) -> None:
+        progress.count(event.payload.order_id, 0)
+        await confirmed.kiq(OrderConfirmed(payload=event.payload))
+
+    async def on_confirmed(event: OrderConfirmed) -> None:
+        progress.count(event.payload.order_id, 1)
+        await shipped.kiq(OrderShipped(payload=event.payload))
+
+    async def on_shipped(event: OrderShipped) -> None:
+        progress.count(event.payload.order_id, 2)
+
+    broker = _broker(url)
+    broker.register_task(on_placed, task_name=TASK)
+    confirmed = broker.register_task(on_confirmed, task_name="ORDER_CONFIRMED")
+    shipped = broker.register_task(on_shipped, task_name="ORDER_SHIPPED")
+    await _work(broker, url, progress, 100)
+
+
+async def _work(broker: RedisStreamBroker, url: str, progress: Progress, concurrency: int) -> None:
+    broker.is_worker_process = True
     await broker.startup()
     receiver = Receiver(broker, max_async_tasks=concurrency, max_prefetch=concurrency, run_startup=False)
     listening = asyncio.create_task(receiver.listen(asyncio.Event()))
