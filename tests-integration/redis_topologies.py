@@ -8,12 +8,13 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import redis
@@ -23,10 +24,18 @@ from redis_server import Server
 
 from necrostack_redis import RedisBackend
 
+T = TypeVar("T")
+
 SLOTS = 16384
 
 FAST = ("--repl-diskless-sync-delay", "0")
 """A replica need not wait for others before it gets its copy."""
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run something to its end in a thread: a fixture must not take away the event loop that tests are given."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 # --- TLS ---------------------------------------------------------------------------------------------------

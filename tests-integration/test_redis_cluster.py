@@ -10,7 +10,7 @@ import pytest
 from patience import until
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
 from redis_server import Server
-from redis_topologies import LoopbackCluster, ask, lease_is_renewed, offset
+from redis_topologies import LoopbackCluster, ask, lease_is_renewed, offset, run_apart
 
 from necrostack import Spine
 from necrostack.errors import BackendError
@@ -23,7 +23,7 @@ LEASE = 3.0
 def cluster(redis_binary: Path) -> Iterator[LoopbackCluster]:
     made = LoopbackCluster(redis_binary)
     try:
-        asyncio.run(made.start())
+        run_apart(made.start())
         yield made
     finally:
         made.remove()

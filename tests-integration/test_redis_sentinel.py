@@ -12,7 +12,7 @@ import pytest
 from patience import until
 from redis_chain import CHAIN_RETRY, PER_ROOT, chain, roots
 from redis_server import Server
-from redis_topologies import FAST, Sentinel, ask, lease_is_renewed, offset
+from redis_topologies import FAST, Sentinel, ask, lease_is_renewed, offset, run_apart
 
 from necrostack import Spine
 from necrostack.errors import BackendError, BackendUnavailable
@@ -52,7 +52,7 @@ def watched(redis_binary: Path) -> Iterator[Watched]:
         return Watched(master, replica, sentinel)
 
     try:
-        yield asyncio.run(start())
+        yield run_apart(start())
     finally:
         for server in made:
             server.remove()
