@@ -22,7 +22,7 @@ class Line:
 
     Attributes:
         figures: In the order of the workload's; empty when no round ended.
-        ratio: The first figure's median over that of the limit of the same shape; None without a limit.
+        ratio: The first figure's median over that of the limit of the same shape; None without a limit, or where that is 0.
         exact: How many of `rounds` did all the work exactly once.
     """
 
@@ -53,7 +53,7 @@ def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line
     limits = {
         result.case.shape: found[0].median
         for result, found in zip(results, spreads, strict=True)
-        if result.case.is_limit and found
+        if result.case.is_limit and found and found[0].median
     }
     return [
         Line(

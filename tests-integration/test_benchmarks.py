@@ -60,6 +60,12 @@ def test_without_a_limit_in_its_shape_a_case_has_no_ratio() -> None:
     assert line.ratio is None
 
 
+def test_a_limit_of_nothing_makes_no_ratio() -> None:
+    lines = summarise([result(case("limit", is_limit=True), 0.0), result(case(), 3.0)], [MICROSECONDS])
+
+    assert [line.ratio for line in lines] == [None, None]
+
+
 def test_a_round_that_was_not_exact_or_failed_makes_its_line_unsound() -> None:
     inexact, failed, sound = summarise(
         [
@@ -185,40 +191,46 @@ def test_the_data_keeps_every_round() -> None:
 # --- the whole -------------------------------------------------------------------------------------------
 
 
+BOTH = ("limit", "necrostack")
+ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
+
+
 @pytest.mark.parametrize(
-    ("workload", "lines"),
+    ("workload", "n", "shapes", "alone"),
     [
         (
             "W1",
-            {("limit", "inline")}
-            | {
-                (system, shape)
-                for system in ("limit", "necrostack")
-                for shape in ("prefilled", "streamed", "untyped", "concurrent", "1 organ", "5 organs", "50 organs")
-            },
+            130,
+            ["prefilled", "streamed", "untyped", "concurrent", "1 organ", "5 organs", "50 organs"],
+            {("limit", "inline")},
         ),
-        ("W1g", {(system, f"{n} queued") for system in ("limit", "necrostack") for n in (1, 10, 100, 1000)}),
-        ("W2", {("limit", "consume"), ("necrostack", "consume")}),
-        ("W3", {("limit", "A→B→C"), ("necrostack", "A→B→C")}),
-        ("W4", {("limit", "200 events/s"), ("necrostack", "200 events/s")}),
-        ("import", {("limit", "import"), ("necrostack", "import")}),
+        ("W1g", 1000, ["1 queued", "10 queued", "100 queued", "1,000 queued"], set()),
+        ("W2", 130, ["consume"], set()),
+        ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
+        ("W3", 130, ["A→B→C"], set()),
+        ("W3f", 130, ["1→10", "A→B, C→D"], set()),
+        ("W4", 130, ["200 events/s"], set()),
+        ("W6", 1, ["idle"], set()),
+        ("W7", 20, ["2 × 1"], set()),
+        ("import", 1, ["import"], set()),
     ],
 )
 def test_a_small_run_is_exact_for_the_limit_and_for_us(
-    workload: str, lines: set[tuple[str, str]], tmp_path: Path
+    workload: str, n: int, shapes: Sequence[str], alone: set[tuple[str, str]], tmp_path: Path
 ) -> None:
-    n = "1000" if workload == "W1g" else "130"
     files = [f"--json={tmp_path / 'out.json'}", f"--markdown={tmp_path / 'out.md'}"]
+    chosen = [f"--shape={shape}" for shape in (*shapes, *(shape for _, shape in alone))]
 
-    done = benchmarks(workload, "--rounds=1", f"--n={n}", "--only=necrostack", *files)
+    done = benchmarks(workload, "--rounds=1", f"--n={n}", "--only=necrostack", *chosen, *files)
 
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     (data,) = found["workloads"]
-    assert {(line["system"], line["shape"].replace(",", "")) for line in data["lines"]} == lines
+    wanted = {(system, shape) for system in BOTH for shape in shapes} | alone
+    assert {(line["system"], line["shape"]) for line in data["lines"]} == wanted
     assert all((line["exact"], line["rounds"]) == (1, 1) for line in data["lines"])
-    durable = {"hiredis", "necrostack-redis", "redis", "server"} if workload in ("W2", "W3", "W4") else set()
-    assert found["versions"].keys() == {"necrostack-core", "pydantic"} | durable
+    on_redis = workload not in ("W1", "W1g", "import")
+    assert found["versions"].keys() == {"necrostack-core", "pydantic"} | (ON_REDIS if on_redis else set())
     assert (tmp_path / "out.md").read_text(encoding="utf-8") == done.stdout
     assert f"round 1/1: {data['lines'][0]['shape']}, limit:" in done.stderr
 
@@ -227,7 +239,7 @@ def test_an_unknown_workload_is_refused_with_the_known_ones() -> None:
     done = benchmarks("W99")
 
     assert done.returncode == 2
-    assert "there is no workload 'W99'; there are W1, W1g, W2, W3, W4, import" in done.stderr
+    assert "there is no workload 'W99'; there are W1, W1g, W2, W2p, W3, W3f, W4, import, W6, W7" in done.stderr
 
 
 def test_a_run_that_lost_an_event_fails(tmp_path: Path) -> None:

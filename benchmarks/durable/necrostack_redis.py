@@ -115,15 +115,16 @@ async def emitter(url: str) -> AsyncIterator[Emit]:
 
 async def consume(url: str, progress: Progress) -> None:
     """Run until all is handled and settled."""
-    await _run(url, progress, Archivist(progress))
+    await run(url, progress, Archivist(progress))
 
 
 async def chain(url: str, progress: Progress) -> None:
     """Run until all is handled and settled."""
-    await _run(url, progress, Confirmer(progress), Shipper(progress), Biller(progress))
+    await run(url, progress, Confirmer(progress), Shipper(progress), Biller(progress))
 
 
-async def _run(url: str, progress: Progress, *organs: Organ[Any]) -> None:
+async def run(url: str, progress: Progress, *organs: Organ[Any]) -> None:
+    """Run until all is handled and settled, and nothing else is left."""
     async with RedisBackend(url) as backend:
         spine = Spine(organs=organs, backend=backend)
         async with asyncio.TaskGroup() as tasks:  # so that a run that ends early is not waited for

@@ -7,9 +7,10 @@ import time
 
 from benchmarks.durable.progress import Progress
 from benchmarks.durable.server import Server, running_server
+from benchmarks.fanning import PARTS
 from benchmarks.process import function, hand_over, peak_rss
 
-STEPS = {"consume": 1, "chain": 3}
+STEPS = {"consume": 1, "chain": 3, "fan_out": 1 + PARTS, "join": 4}
 """How many handlers each order passes, by the adapter's function."""
 
 

@@ -2,7 +2,7 @@
 
 from benchmarks.durable.progress import Progress
 from benchmarks.envelope import OrderPlaced
-from benchmarks.peers.faststream_redis import emitter, fill, orders, work
+from benchmarks.peers.faststream_redis import STREAM, emitter, fill, reading, work
 
 __all__ = ["consume", "emitter", "fill"]
 
@@ -14,4 +14,4 @@ async def consume(url: str, progress: Progress, concurrency: int = 1) -> None:
         for event in events:
             await progress.handle(event.payload.order_id)
 
-    await work(url, progress, lambda broker: broker.subscriber(stream=orders(batch=True))(on_placed))
+    await work(url, progress, lambda broker: broker.subscriber(stream=reading(STREAM, batch=True))(on_placed), STREAM)

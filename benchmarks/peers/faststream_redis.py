@@ -17,12 +17,13 @@ STREAM, GROUP = "orders", "workers"
 _BULK = 100
 
 
-def _broker(url: str) -> RedisBroker:
+def new_broker(url: str) -> RedisBroker:
+    """Make one that does not log each event."""
     return RedisBroker(url, logger=None)  # type: ignore[arg-type]  # it silences it
 
 
-def orders(stream: str = STREAM, *, batch: bool = False) -> StreamSub[Any]:
-    """Say what a subscriber reads."""
+def reading(stream: str, *, batch: bool = False) -> StreamSub[Any]:
+    """Say how a subscriber reads a stream."""
     # last_id=">" with a group that is there: any other id would be read again and again by a second worker.
     return StreamSub(
         stream,
@@ -37,7 +38,7 @@ def orders(stream: str = STREAM, *, batch: bool = False) -> StreamSub[Any]:
 @asynccontextmanager
 async def emitter(url: str) -> AsyncIterator[Emit]:
     """Publish one by one."""
-    async with _broker(url) as broker:
+    async with new_broker(url) as broker:
 
         async def emit(order: Order) -> None:
             await broker.publish(OrderPlaced(payload=order), stream=STREAM)
@@ -47,7 +48,7 @@ async def emitter(url: str) -> AsyncIterator[Emit]:
 
 async def fill(url: str, n: int) -> None:
     """Publish through redis-py pipelines."""
-    async with _broker(url) as broker:
+    async with new_broker(url) as broker:
         client = await broker.connect()
         for start in range(0, n, _BULK):
             async with client.pipeline(transaction=False) as pipeline:
@@ -59,6 +60,7 @@ async def fill(url: str, n: int) -> None:
 
 async def chain(url: str, progress: Progress) -> None:
     """Publish what a handler returns, to a stream for each step; that and the acknowledgement are two commands."""
+    confirmed, shipped = "confirmed", "shipped"
 
     async def on_placed(event: OrderPlaced) -> OrderConfirmed:
         progress.count(event.payload.order_id, 0)
@@ -72,16 +74,11 @@ async def chain(url: str, progress: Progress) -> None:
         progress.count(event.payload.order_id, 2)
 
     def subscribe(broker: RedisBroker) -> None:
-        broker.subscriber(stream=orders())(broker.publisher(stream="confirmed")(on_placed))
-        broker.subscriber(stream=orders("confirmed"))(broker.publisher(stream="shipped")(on_confirmed))
-        broker.subscriber(stream=orders("shipped"))(on_shipped)
+        broker.subscriber(stream=reading(STREAM))(broker.publisher(stream=confirmed)(on_placed))
+        broker.subscriber(stream=reading(confirmed))(broker.publisher(stream=shipped)(on_confirmed))
+        broker.subscriber(stream=reading(shipped))(on_shipped)
 
-    # They are there before the first subscriber publishes; one that it makes itself begins with what comes then.
-    for stream in ("confirmed", "shipped"):
-        await create_group(url, stream, GROUP)
-    await work(url, progress, subscribe)
-    for stream in ("confirmed", "shipped"):
-        await until_none_pending(url, stream, GROUP)
+    await work(url, progress, subscribe, STREAM, confirmed, shipped)
 
 
 async def consume(url: str, progress: Progress, concurrency: int = 1) -> None:
@@ -91,14 +88,21 @@ async def consume(url: str, progress: Progress, concurrency: int = 1) -> None:
         await progress.handle(event.payload.order_id)
 
     workers = concurrency if concurrency > 1 else None
-    await work(url, progress, lambda broker: broker.subscriber(stream=orders(), max_workers=workers)(on_placed))
+
+    def subscribe(broker: RedisBroker) -> None:
+        broker.subscriber(stream=reading(STREAM), max_workers=workers)(on_placed)
+
+    await work(url, progress, subscribe, STREAM)
 
 
-async def work(url: str, progress: Progress, subscribe: Callable[[RedisBroker], Any]) -> None:
-    """Run a broker with one subscriber."""
-    await create_group(url, STREAM, GROUP)
-    broker = _broker(url)
+async def work(url: str, progress: Progress, subscribe: Callable[[RedisBroker], Any], *streams: str) -> None:
+    """Run a broker on some streams until all is handled and acknowledged."""
+    # They are there before the first subscriber publishes; a group that it makes itself begins with what comes then.
+    for stream in streams:
+        await create_group(url, stream, GROUP)
+    broker = new_broker(url)
     subscribe(broker)
     await broker.start()
     await progress.done.wait()
-    await until_none_pending(url, STREAM, GROUP)
+    for stream in streams:
+        await until_none_pending(url, stream, GROUP)

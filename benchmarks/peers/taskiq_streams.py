@@ -1,7 +1,7 @@
 """taskiq with taskiq-redis' RedisStreamBroker: a call of a function, acknowledged when it has returned."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from taskiq.receiver import Receiver
@@ -45,37 +45,45 @@ async def fill(url: str, n: int) -> None:
 async def consume(url: str, progress: Progress, concurrency: int = 100) -> None:
     """Run its receiver, with 100 tasks at once unless told otherwise, which is its default."""
 
-    async def on_placed(event: OrderPlaced) -> None:
-        await progress.handle(event.payload.order_id)
+    def register(broker: RedisStreamBroker) -> None:
+        @broker.task(task_name=TASK)
+        async def on_placed(event: OrderPlaced) -> None:
+            await progress.handle(event.payload.order_id)
 
-    broker = _broker(url)
-    broker.register_task(on_placed, task_name=TASK)
-    await _work(broker, url, progress, concurrency)
+    await work(url, progress, register, concurrency)
 
 
 async def chain(url: str, progress: Progress) -> None:
     """Let each task kick the next; that and the acknowledgement are two commands."""
 
-    async def on_placed(event: OrderPlaced) -> None:
-        progress.count(event.payload.order_id, 0)
-        await confirmed.kiq(OrderConfirmed(payload=event.payload))
+    def register(broker: RedisStreamBroker) -> None:
+        @broker.task(task_name="ORDER_SHIPPED")
+        async def on_shipped(event: OrderShipped) -> None:
+            progress.count(event.payload.order_id, 2)
 
-    async def on_confirmed(event: OrderConfirmed) -> None:
-        progress.count(event.payload.order_id, 1)
-        await shipped.kiq(OrderShipped(payload=event.payload))
+        @broker.task(task_name="ORDER_CONFIRMED")
+        async def on_confirmed(event: OrderConfirmed) -> None:
+            progress.count(event.payload.order_id, 1)
+            await on_shipped.kiq(OrderShipped(payload=event.payload))
 
-    async def on_shipped(event: OrderShipped) -> None:
-        progress.count(event.payload.order_id, 2)
+        @broker.task(task_name=TASK)
+        async def on_placed(event: OrderPlaced) -> None:
+            progress.count(event.payload.order_id, 0)
+            await on_confirmed.kiq(OrderConfirmed(payload=event.payload))
 
+    await work(url, progress, register)
+
+
+async def work(
+    url: str,
+    progress: Progress,
+    register: Callable[[RedisStreamBroker], None],
+    concurrency: int = 100,
+) -> None:
+    """Run a receiver until all is handled and acknowledged."""
     broker = _broker(url)
-    broker.register_task(on_placed, task_name=TASK)
-    confirmed = broker.register_task(on_confirmed, task_name="ORDER_CONFIRMED")
-    shipped = broker.register_task(on_shipped, task_name="ORDER_SHIPPED")
-    await _work(broker, url, progress, 100)
-
-
-async def _work(broker: RedisStreamBroker, url: str, progress: Progress, concurrency: int) -> None:
     broker.is_worker_process = True
+    register(broker)
     await broker.startup()
     receiver = Receiver(broker, max_async_tasks=concurrency, max_prefetch=concurrency, run_startup=False)
     listening = asyncio.create_task(receiver.listen(asyncio.Event()))
