@@ -19,10 +19,11 @@ import pytest
 import redis
 import redis.asyncio
 import trustme
+from patience import until
 from redis.credentials import CredentialProvider
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
 from redis_server import Server
-from redis_topologies import ask, lease_is_renewed, tls_in_front_of
+from redis_topologies import SLOTS, Sentinel, ask, cluster_port, lease_is_renewed, tls_in_front_of
 
 from necrostack import Spine
 from necrostack.errors import BackendError, BackendUnavailable, NecroStackError
@@ -125,6 +126,33 @@ async def test_a_server_that_is_not_whom_it_should_be_ends_a_run_with_one_clear_
             await Spine(organs=chain(), backend=backend).run_until_idle(*roots([0]))
 
     assert not isinstance(refused.value, BackendUnavailable)
+
+
+async def test_a_cluster_works_over_tls(certificates: Certificates, redis_binary: Path, app: str) -> None:
+    port = cluster_port()
+    with tls_in_front_of(port, certificates.of_server("127.0.0.1")) as outside:
+        # It tells clients of the port where TLS is spoken.
+        node = Server(redis_binary, ("--cluster-enabled", "yes", "--cluster-announce-port", str(outside)), port=port)
+        try:
+            ask(node.start(), "CLUSTER", "ADDSLOTS", *range(SLOTS))
+            await until(lambda: b"cluster_state:ok" in ask(node, "CLUSTER", "INFO"), "the cluster is well")
+            url = f"rediss+cluster://127.0.0.1:{outside}?ca_certs={certificates.authority}"
+            await works(RedisBackend(url, app=app, lease=LEASE))
+        finally:
+            node.remove()
+
+
+async def test_sentinels_and_their_master_work_over_tls(
+    certificates: Certificates, start_tls: StartTLS, redis_binary: Path, app: str
+) -> None:
+    context = certificates.of_server("127.0.0.1")
+    sentinel = Sentinel(redis_binary, (f"sentinel monitor shop 127.0.0.1 {start_tls(context)} 1",))
+    try:
+        with tls_in_front_of(sentinel.start().port, context) as outside:
+            url = f"rediss+sentinel://127.0.0.1:{outside}/shop?ca_certs={certificates.authority}"
+            await works(RedisBackend(url, app=app, lease=LEASE))
+    finally:
+        sentinel.remove()
 
 
 # --- other ways --------------------------------------------------------------------------------------------
