@@ -23,7 +23,7 @@ class Proxy:
         swallows: Whether bytes vanish, both ways, while connections stay open: half-open.
         seen: How often each command came.
         cut: How often each was cut.
-        errors: How often the server answered with an error, by its first word.
+        errors: The errors that the server answered.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -32,7 +32,7 @@ class Proxy:
         self.swallows = False
         self.seen: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
+        self.errors: list[str] = []
         self._server_port = server_port
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -91,7 +91,7 @@ class Proxy:
         async def down() -> None:
             while data := await server_reader.read(65536):
                 if data.startswith(b"-"):
-                    self.errors[data[1:].split(b" ", 1)[0].decode()] += 1
+                    self.errors.append(data.decode())
                 if doomed:
                     self.cut.update(doomed)
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -267,7 +268,8 @@ class RedisBackend(Backend):
                 await self._leave(link)
         except BackendError as error:
             # Others take over what it holds when its lease has ended.
-            logger.warning("not_released", extra={"consumer": self._consumer, "error": str(error)})
+            level = logging.WARNING if self._held else logging.DEBUG
+            logger.log(level, "not_released", extra={"consumer": self._consumer, "error": str(error)})
         finally:
             await link.aclose()
 

@@ -188,7 +188,7 @@ def meaning(error: Exception, address: Address, script: Script | None = None) ->
         error = error.__cause__  # of finding the server, which redis-py takes for the network's
     text = _IN_SCRIPT.sub("", str(error))
     place = _WHERE.search(text)
-    text = _WHERE.sub("", text).strip()
+    text = _WHERE.sub("", text).strip().removeprefix("-")
     first = text.split(" ", 1)[0]
     who = f"the user {address.username!r}" if address.username else "the default user"
     if isinstance(error, exceptions.NoPermissionError) or _FORBIDDEN.search(text):

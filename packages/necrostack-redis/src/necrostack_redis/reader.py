@@ -118,6 +118,8 @@ class Reader:
         self._reads: set[asyncio.Task[list[Delivery]]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._turn = 0
+        # Misfits that were logged, and of which nobody knows yet whether they are buried.
+        self._told: set[str] = set()
         # What was to be handed back, of which nobody knows whether it was.
         self._unreleased: set[Receipt] = set()
         # When to compare what the server says that we hold with what we know: now, and now and again.
@@ -302,10 +304,13 @@ class Reader:
 
     async def _bury_misfits(self, misfits: Sequence[Misfit]) -> None:
         """Make dead letters of what cannot be read. Where that fails, all that was read is read again."""
-        await self._bury(misfits)
         for receipt, _, found in misfits:
-            facts = {"entry_id": receipt.entry_id.decode(), "organ": None, "reason": "undecodable", "error": str(found)}
-            logger.error("dead_lettered", extra=facts)
+            if (entry_id := receipt.entry_id.decode()) not in self._told:
+                facts = {"entry_id": entry_id, "organ": None, "reason": "undecodable", "error": str(found)}
+                logger.error("dead_lettered", extra=facts)
+                self._told.add(entry_id)
+        await self._bury(misfits)
+        self._told.clear()
 
     def _inbox_share(self, limit: int) -> int:
         if limit > 1:
