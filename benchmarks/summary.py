@@ -22,7 +22,7 @@ class Line:
 
     Attributes:
         figures: In the order of the workload's; empty when no round ended.
-        ratio: The first figure's median over that of the limit of the same shape; None without a limit, or where that is 0.
+        ratio: The first figure's median over that of the limit of the same shape; None without one, or if that is 0.
         exact: How many of `rounds` did all the work exactly once.
     """
 
