@@ -67,7 +67,7 @@ def test_letters_are_listed_oldest_first_one_a_line(necrostack: Run, app: str, h
 
     header, first, second = ended.out.splitlines()
     assert (ended.code, ended.err) == (0, "")
-    assert header.split() == ["letter", "given", "up", "event", "type", "organ", "why"]
+    assert header.split() == ["letter", "age", "event", "type", "organ", "why"]
     for line in (first, second):
         assert "CLI_COUNTED  Doubler  attempts_exhausted: ValueError: a negative count" in line
 

@@ -67,15 +67,17 @@ def test_columns_are_as_wide_as_the_rows_that_came_first(capsys: pytest.CaptureF
     ]
 
 
+@pytest.mark.parametrize(("width", "kept"), [(52, 20), (20, 14)])
 def test_where_a_person_looks_the_last_column_is_cut(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, kept: int
 ) -> None:
-    monkeypatch.setattr("necrostack.cli.columns._stdout_width", lambda: 20)
+    """To what is left of its line; to the end of a second line where that is next to nothing."""
+    monkeypatch.setattr("necrostack.cli.columns.stdout_width", lambda: width)
     columns = Columns(Terminal(), "id", "payload")
     columns.row("12345678", "日本" * 20)
     columns.flush()
 
-    assert capsys.readouterr().out.splitlines()[1] == "12345678  日本日本…"
+    assert capsys.readouterr().out.splitlines()[1] == f"12345678  {('日本' * 20)[:kept]}…"
 
 
 def test_what_moves_the_cursor_is_written_as_an_escape() -> None:

@@ -13,6 +13,9 @@ from necrostack.cli.terminal import Terminal
 _FIRST = 100
 """How many rows are looked at for how wide the columns must be. Later ones may be wider, and then stick out."""
 
+_LEAST = 40
+"""Fewer cells of a terminal say too little of an error or a payload."""
+
 
 def printable(text: str) -> str:
     """Write what would move the cursor, change colours or cannot be written at all as escapes, on one line.
@@ -26,14 +29,14 @@ def printable(text: str) -> str:
 
 
 class Columns:
-    """Writes rows to stdout, under a header. Where a person looks, the last column is cut to what room there is."""
+    """Writes rows to stdout, under a header. Where a person looks, a row takes two lines at the most."""
 
     def __init__(self, terminal: Terminal, *header: str) -> None:
         self._terminal = terminal
         self._header = header
         self._waiting: list[Sequence[str]] = []
         self._widths: list[int] = []
-        self._room = _stdout_width()
+        self._width = stdout_width()
 
     def row(self, *cells: str) -> None:
         """Write a row."""
@@ -58,7 +61,13 @@ class Columns:
         begin = "".join(
             cell + " " * (max(width - _cells(cell), 0) + 2) for cell, width in zip(cells, widths, strict=True)
         )
-        return f"{begin}{last if self._room is None else cut(last, self._room - _cells(begin))}".rstrip()
+        return f"{begin}{last if self._width is None else cut(last, self._room(begin))}".rstrip()
+
+    def _room(self, begin: str) -> int:
+        """What is left of a line after its beginning; of two lines where that is too little to say anything."""
+        assert self._width is not None
+        left = self._width - _cells(begin)
+        return left if left >= _LEAST else left + self._width
 
 
 def cut(text: str, room: int) -> str:
@@ -85,7 +94,7 @@ def _cells(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _stdout_width() -> int | None:
+def stdout_width() -> int | None:
     """How wide the terminal is that stdout goes to; None where it goes elsewhere."""
     if not sys.stdout.isatty():
         return None

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,7 +15,7 @@ from necrostack.cli.columns import Columns, printable
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.terminal import Terminal, counted
-from necrostack.cli.times import moment, shown
+from necrostack.cli.times import moment, shown, span
 from necrostack.delivery import DeadLetter
 
 FILTERS = ("type", "organ", "error", "since", "until")
@@ -74,7 +75,8 @@ async def write_letters(
     letters: AsyncIterator[DeadLetter], terminal: Terminal, *, as_json: bool, limit: int | None = None
 ) -> int:
     """Write letters, one a line, and return how many."""
-    columns = Columns(terminal, "letter", "given up", "event type", "organ", "why")
+    columns = Columns(terminal, "letter", "age", "event type", "organ", "why")
+    now = datetime.now(UTC)
     count = 0
     async for letter in letters:
         if count == limit or not terminal.is_read:
@@ -83,7 +85,8 @@ async def write_letters(
         if as_json:
             terminal.data(letter_facts(letter))
         else:
-            columns.row(letter.id, shown(letter.dead_at), _type(letter), letter.organ or "-", why(letter))
+            age = span((now - letter.dead_at).total_seconds())
+            columns.row(letter.id, age, _type(letter), letter.organ or "-", why(letter))
     columns.flush()
     return count
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import importlib.util
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from necrostack.backend import Backend
 from necrostack.cli import checks
 from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import add_json
-from necrostack.cli.columns import printable
+from necrostack.cli.columns import printable, stdout_width
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.target import add_target
 from necrostack.cli.terminal import Terminal, counted
@@ -74,17 +75,24 @@ async def _checked(backend: Backend) -> list[Finding]:
 
 def _show(findings: Sequence[Finding], terminal: Terminal) -> None:
     for found in findings:
-        _write(terminal, found.severity, printable(found.what))
-        if found.remedy:
-            terminal.text(f"{'':9}{printable(found.remedy)}")
+        first, *rest = _lines(found.what)
+        _write(terminal, found.severity, first)
+        for line in [*rest, *(_lines(found.remedy) if found.remedy else [])]:
+            terminal.text(f"{'':9}{line}")
 
 
-def _write(terminal: Terminal, severity: Severity, what: str) -> None:
+def _lines(text: str) -> list[str]:
+    """Break a sentence into lines where a person looks."""
+    width = stdout_width()
+    return [printable(text)] if width is None else textwrap.wrap(printable(text), max(width - 9, 20))
+
+
+def _write(terminal: Terminal, severity: Severity, line: str) -> None:
     if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
-        terminal.text(f"{severity:9}{what}")
+        terminal.text(f"{severity:9}{line}")
         return
     from rich.console import Console
     from rich.text import Text
 
     terminal.clear_status()
-    Console(file=sys.stdout).print(Text.assemble((f"{severity:9}", _STYLES[severity]), what), soft_wrap=True)
+    Console(file=sys.stdout).print(Text.assemble((f"{severity:9}", _STYLES[severity]), line), soft_wrap=True)
