@@ -41,9 +41,9 @@ def can_ask() -> bool:
 def ask(terminal: Terminal, question: str) -> str:
     """Ask something on stderr, and return the answer in lower case; empty at the end of stdin."""
     terminal.clear_status()
-    sys.stderr.write(f"necrostack: {question}")
-    sys.stderr.flush()
-    with _interruptible():
+    with _interruptible():  # before the question is seen, which may be answered by Ctrl-C at once
+        sys.stderr.write(f"necrostack: {question}")
+        sys.stderr.flush()
         answer = sys.stdin.readline()
     if not answer:
         sys.stderr.write("\n")

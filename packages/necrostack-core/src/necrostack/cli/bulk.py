@@ -155,8 +155,8 @@ async def _each(
     """Do it page by page; say how far it came when that ends early."""
     pace, meter = Pace(SYSTEM_CLOCK, rate), Meter(terminal, done, len(names))
     for start in range(0, len(names), at_once):
-        await pace.next()
         try:
+            await pace.next()
             count, problems = await do(names[start : start + at_once])
         except asyncio.CancelledError:
             terminal.note(f"stopped: {outcome.done} of {outcome.asked} {done}, or {counted(at_once, 'letter')} more")
