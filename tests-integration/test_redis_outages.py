@@ -779,6 +779,25 @@ async def test_what_no_server_takes_at_once_is_refused_before_anything_is_done(
     assert (stats.history, stats.pending) == (1, 1)
 
 
+class Scatters(Organ):
+    listens_to = ["CAUSE"]
+
+    def handle(self, event: Event) -> list[Event]:
+        return [effect()] * 75
+
+
+async def test_a_handler_that_returns_more_than_any_server_takes_has_failed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_MOST_OF_A_CALL", 1_000)
+    async with place.direct() as backend:
+        report = await Spine([Scatters()], backend).run_until_idle(cause())
+        (letter,) = [letter async for letter in backend.admin.dead_letters()]
+
+    assert (report.failed, report.emitted, letter.reason) == (1, 0, "bad_result")
+    assert "led to 75 events at once" in letter.error
+
+
 async def test_large_events_are_settled_in_calls_that_the_server_takes(place: Place) -> None:
     large = effect(text="x" * 1_000_000)
     async with place.direct() as backend:

@@ -27,7 +27,7 @@ from necrostack import (
     Spine,
 )
 from necrostack.delivery import DeadLetter
-from necrostack.errors import BackendClosed, BackendUnavailable, ConfigurationError, EventError
+from necrostack.errors import BackendClosed, BackendUnavailable, ConfigurationError, EventError, EventTooLarge
 from necrostack.instrumentation import Instrumentation
 from necrostack.patience import Patience
 from necrostack.testing import SpineFixture, VirtualClock
@@ -411,6 +411,29 @@ async def test_a_result_that_no_backend_can_keep_is_that_organs_failure_alone() 
     assert (letter.organ, letter.reason) == ("huge", "bad_result")
     assert "1000" in letter.error
     assert (len(pongs.events), report.emitted, report.failed) == (1, 1, 1)
+
+
+class TakesFew(InMemoryBackend):
+    """Keeps at most three events of one step, as one that is reached by a call of limited size."""
+
+    async def settle(self, *settlements: Settlement) -> Sequence[bool]:
+        for ended in settlements:
+            if len(ended.emitted) > 3:
+                msg = f"{len(ended.emitted)} events are too many at once"
+                raise EventTooLarge(msg)
+        return await super().settle(*settlements)
+
+
+async def test_a_result_of_more_than_a_backend_keeps_at_once_is_a_failure_of_that_step_alone() -> None:
+    pongs = Pongs()
+    spine = Spine([Calls(lambda event: [pong(event) for _ in range(event.payload["n"])]), pongs], TakesFew())
+
+    report = await spine.run_until_idle(*(Event(event_type="PING", payload={"n": n}) for n in (1, 4, 3)))
+
+    (letter,) = await letters(spine)
+    assert (letter.organ, letter.reason) == ("Calls", "bad_result")
+    assert "4 events are too many at once" in letter.error
+    assert (len(pongs.events), report.emitted, report.failed) == (4, 4, 1)
 
 
 async def test_a_sync_handler_may_hand_back_something_to_wait_for() -> None:

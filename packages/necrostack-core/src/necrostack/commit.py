@@ -82,14 +82,17 @@ class Committer:
         if not self._waiting:
             return False
         async with self._committing:
+            at_once = self._batch_size
             while self._waiting:
-                steps = self._waiting[: self._batch_size]
+                steps = self._waiting[:at_once]
                 try:
                     accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
-                except EventError:
-                    changed = [self._without_misfits(step) for step in steps]
-                    if not any(changed):
-                        raise
+                except EventError as error:
+                    if not any([self._without_misfits(step) for step in steps]):
+                        # No event is to blame. One by one, the step comes up that leads to more than can be kept at once.
+                        if at_once == 1:
+                            self._without_emissions(steps[0], error)
+                        at_once = 1
                     continue
                 del self._waiting[: len(steps)]
                 self._oldest = time.monotonic()
@@ -145,6 +148,15 @@ class Committer:
         for organ, reason in misfits.items():
             self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(reason)))
         return bool(misfits)
+
+    def _without_emissions(self, step: Step, error: EventError) -> None:
+        """Make it the failure of those who emitted that all they emitted together cannot be kept."""
+        if not step.emitted:
+            raise error
+        organs = dict.fromkeys(step.emitters)
+        step.set_emitted((), ())
+        for organ in organs:
+            self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(error)))
 
     def _count(self, steps: Sequence[Step], accepted: Sequence[bool]) -> None:
         for step, ours in zip(steps, accepted, strict=True):
