@@ -88,8 +88,8 @@ class Committer:
                 try:
                     accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
                 except EventError as error:
-                    if not any([self._without_misfits(step) for step in steps]):
-                        # No event is to blame. One by one, the step comes up that leads to more than can be kept at once.
+                    if not any(self._without_misfits(step) for step in steps):
+                        # No event is to blame: one by one, the step comes up that leads to too much at once.
                         if at_once == 1:
                             self._without_emissions(steps[0], error)
                         at_once = 1
