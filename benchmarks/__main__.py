@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.case import Case, Workload
 from benchmarks.machine import machine, versions
+from benchmarks.plot import Table, svg
 from benchmarks.report import as_data, document, markdown
 from benchmarks.rounds import missing, run_rounds
 from benchmarks.summary import summarise
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", action="append", help="only this shape; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as well")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the first figure of every case as an SVG")
     return parser
 
 
@@ -67,13 +69,14 @@ def main() -> int:
     parser = _parser()
     options = parser.parse_args()
     workloads = _chosen_workloads(parser, options.workloads)
-    tables, data, is_sound, used, surroundings = [], [], True, list[Case](), dict[str, str]()
+    tables, data, drawn, is_sound, used, surroundings = [], [], list[Table](), True, list[Case](), dict[str, str]()
     for workload in workloads:
         cases = _chosen_cases(workload, options)
         results = run_rounds(cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell)
         lines = summarise(results, workload.figures)
         tables.append(markdown(workload, lines))
         data.append(as_data(workload, lines, results))
+        drawn.append((workload, lines))
         is_sound = is_sound and all(line.is_sound for line in lines)
         used += cases
         surroundings |= workload.surroundings()
@@ -85,6 +88,8 @@ def main() -> int:
     if options.json:
         found = {"machine": machine(), "versions": measured_with, "workloads": data}
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if options.plot:
+        options.plot.write_text(svg(drawn), encoding="utf-8")
     return 0 if is_sound else 1
 
 

@@ -37,11 +37,13 @@ class Figure:
         key: Its name in the measurement.
         heading: Its column, with the unit.
         digits: How many decimals are shown.
+        compared: Whether it is divided by the limit's; the first one always is.
     """
 
     key: str
     heading: str
     digits: int = 0
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,15 +22,20 @@ class Line:
 
     Attributes:
         figures: In the order of the workload's; empty when no round ended.
-        ratio: The first figure's median over that of the limit of the same shape; None without one, or if that is 0.
+        ratios: Each figure's median over that of the limit of the same shape; None without one, or if that is 0.
         exact: How many of `rounds` did all the work exactly once.
     """
 
     case: Case
     figures: Sequence[Spread]
-    ratio: float | None
+    ratios: Sequence[float | None]
     exact: int
     rounds: int
+
+    @property
+    def ratio(self) -> float | None:
+        """The first figure's ratio."""
+        return self.ratios[0] if self.ratios else None
 
     @property
     def is_sound(self) -> bool:
@@ -50,16 +55,12 @@ def spread(numbers: Sequence[float]) -> Spread:
 def summarise(results: Sequence[Result], figures: Sequence[Figure]) -> list[Line]:
     """Make one line of each result, in the same order."""
     spreads = [_spreads(result, figures) for result in results]
-    limits = {
-        result.case.shape: found[0].median
-        for result, found in zip(results, spreads, strict=True)
-        if result.case.is_limit and found and found[0].median
-    }
+    limits = {result.case.shape: found for result, found in zip(results, spreads, strict=True) if result.case.is_limit}
     return [
         Line(
             case=result.case,
             figures=found,
-            ratio=found[0].median / limits[result.case.shape] if found and result.case.shape in limits else None,
+            ratios=_ratios(found, limits.get(result.case.shape, ())),
             exact=sum(measurement.exact for measurement in result.measured),
             rounds=len(result.measured) + len(result.failures),
         )
@@ -71,3 +72,8 @@ def _spreads(result: Result, figures: Sequence[Figure]) -> list[Spread]:
     if not result.measured:
         return []
     return [spread([measurement.figures[figure.key] for measurement in result.measured]) for figure in figures]
+
+
+def _ratios(found: Sequence[Spread], limit: Sequence[Spread]) -> list[float | None]:
+    medians = [spread.median for spread in limit] or [0.0] * len(found)
+    return [ours.median / its if its else None for ours, its in zip(found, medians, strict=False)]

@@ -10,8 +10,8 @@ from benchmarks.fanning.workload import WORKLOAD as W3F
 from benchmarks.in_process.workload import WORKLOAD as W1
 from benchmarks.publishing.workload import WORKLOAD as W2P
 from benchmarks.queued.workload import WORKLOAD as W1G
-from benchmarks.starting.workload import WORKLOAD as IMPORT
+from benchmarks.starting.workload import WORKLOAD as W5
 from benchmarks.workers.workload import IDLE as W6
 from benchmarks.workers.workload import SCALING as W7
 
-WORKLOADS: Final[tuple[Workload, ...]] = (W1, W1G, W2, W2P, W3, W3F, W4, IMPORT, W6, W7)
+WORKLOADS: Final[tuple[Workload, ...]] = (W1, W1G, W2, W2P, W3, W3F, W4, W5, W6, W7)

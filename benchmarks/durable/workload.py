@@ -82,7 +82,7 @@ def _latency(n: int) -> Sequence[Case]:
 
 _COSTS = [
     Figure(key="wall_us", heading="µs", digits=1),
-    Figure(key="cpu_us", heading="worker CPU µs", digits=1),
+    Figure(key="cpu_us", heading="worker CPU µs", digits=1, compared=True),
     Figure(key="server_cpu_us", heading="server CPU µs", digits=1),
     Figure(key="peak_rss_mb", heading="peak RSS MB"),
 ]
@@ -108,7 +108,7 @@ LATENCY = Workload(
     title="W4: from before an event is emitted until its handler runs, through Redis",
     figures=[
         Figure(key="p50_ms", heading="p50 ms", digits=2),
-        Figure(key="p99_ms", heading="p99 ms", digits=2),
+        Figure(key="p99_ms", heading="p99 ms", digits=2, compared=True),
         Figure(key="max_ms", heading="max ms", digits=1),
     ],
     cases=_latency,

@@ -93,7 +93,7 @@ WORKLOAD = Workload(
     title="W1: events in one process, per handler call",
     figures=[
         Figure(key="wall_us", heading="µs", digits=2),
-        Figure(key="cpu_us", heading="CPU µs", digits=2),
+        Figure(key="cpu_us", heading="CPU µs", digits=2, compared=True),
         Figure(key="peak_rss_mb", heading="peak RSS MB"),
     ],
     cases=_cases,

@@ -38,7 +38,7 @@ WORKLOAD = Workload(
     title="W2p: emit to Redis until it is kept, per event",
     figures=[
         Figure(key="wall_us", heading="µs", digits=1),
-        Figure(key="cpu_us", heading="CPU µs", digits=1),
+        Figure(key="cpu_us", heading="CPU µs", digits=1, compared=True),
         Figure(key="server_cpu_us", heading="server CPU µs", digits=1),
     ],
     cases=_cases,

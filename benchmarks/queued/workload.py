@@ -33,7 +33,7 @@ WORKLOAD = Workload(
     title="W1g: prefilled to growing depths in one process, per handler call",
     figures=[
         Figure(key="wall_us", heading="µs", digits=2),
-        Figure(key="cpu_us", heading="CPU µs", digits=2),
+        Figure(key="cpu_us", heading="CPU µs", digits=2, compared=True),
         Figure(key="fill_us", heading="µs to queue one", digits=2),
         Figure(key="bytes_per_event", heading="bytes per queued event"),
         Figure(key="peak_rss_mb", heading="peak RSS MB"),

@@ -1,1 +1,1 @@
-"""import: how long a process waits for `import necrostack`, beside what every pydantic program imports."""
+"""W5: what it costs to start: the import, the memory, and what is installed for it."""

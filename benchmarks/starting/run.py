@@ -1,4 +1,7 @@
-"""`python -m benchmarks.starting.run MODULE`: time one import in a process that holds next to nothing."""
+"""`python -m benchmarks.starting.run MODULE:NAME REQUIREMENT...`: time one import in a process that holds little.
+
+The requirements are what brings the module.
+"""
 
 import sys
 import time
@@ -6,13 +9,25 @@ import time
 
 def main() -> None:
     """Import the module and say how long that took."""
+    module, _, name = sys.argv[1].partition(":")
     wall, cpu = time.perf_counter(), time.process_time()
-    module = __import__(sys.argv[1], fromlist=["LOADED"])
+    loaded = __import__(module, fromlist=[name])
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     # Only now: it brings json and importlib's machinery, which the import above has to pay for itself.
     from benchmarks.process import hand_over, rss
 
-    hand_over(exact=bool(module.LOADED), wall_ms=wall * 1e3, cpu_ms=cpu * 1e3, rss_mb=rss() / 2**20)
+    memory = rss()
+    from benchmarks.starting.installed import distributions, size
+
+    installed = distributions(sys.argv[2:])
+    hand_over(
+        exact=bool(getattr(loaded, name)),
+        wall_ms=wall * 1e3,
+        cpu_ms=cpu * 1e3,
+        rss_mb=memory / 2**20,
+        distributions=len(installed),
+        installed_mb=size(installed) / 1e6,
+    )
 
 
 if __name__ == "__main__":
