@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import socket
@@ -268,8 +267,8 @@ class RedisBackend(Backend):
                 await self._leave(link)
         except BackendError as error:
             # Others take over what it holds when its lease has ended.
-            level = logging.WARNING if self._held else logging.DEBUG
-            logger.log(level, "not_released", extra={"consumer": self._consumer, "error": str(error)})
+            if self._held:
+                logger.warning("not_released", extra={"consumer": self._consumer, "error": str(error)})
         finally:
             await link.aclose()
 
