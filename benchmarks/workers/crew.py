@@ -47,12 +47,16 @@ class Crew:
         """Count what they have said since, waiting for it if need be.
 
         Raises:
-            WorkersSilent: Nothing came.
+            WorkersSilent: Nothing came, or all of them have ended.
         """
         if not select([self._told], [], [], patience)[0]:
             msg = f"nothing came for {patience:.0f} s after {self.handled.total()} handled orders"
             raise WorkersSilent(msg)
-        *names, self._rest = (self._rest + os.read(self._told, 65536).decode()).split("\n")
+        said = os.read(self._told, 65536)
+        if not said:
+            msg = f"all workers ended after {self.handled.total()} handled orders"
+            raise WorkersSilent(msg)
+        *names, self._rest = (self._rest + said.decode()).split("\n")
         self.handled.update(name for name in names if name.startswith((READY, "order-")))
 
     def is_alive(self) -> bool:
