@@ -88,7 +88,8 @@ class Connector:
             retry=AsyncRetry(NoBackoff(), 0),
         )
         client = redis.asyncio.Redis.from_pool(pool)
-        client.set_response_callback("XREADGROUP", _unchanged)
+        for command in ("XREAD", "XREADGROUP"):
+            client.set_response_callback(command, _unchanged)
         return client
 
     def blocking_client(self) -> BlockingClient:

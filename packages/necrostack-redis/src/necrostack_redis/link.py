@@ -128,17 +128,23 @@ class Link:
         except _ERRORS as error:
             raise await self._told(error) from error
 
-    async def wait(self, streams: Sequence[str], ids: Sequence[bytes], seconds: float) -> None:
+    async def wait(self, streams: Sequence[str], ids: Sequence[bytes], seconds: float) -> Sequence[str]:
         """Wait until one of the streams holds something after its id, or the time is up. This takes nothing.
+
+        Returns:
+            The streams that do.
 
         Raises:
             BackendError: See `meaning`.
         """
         milliseconds = max(int(min(seconds, WAIT) * 1000), 1)
         try:
-            await self._waits.execute_command("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", *streams, *ids)
+            news = await self._waits.execute_command(
+                "XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", *streams, *ids
+            )
         except _ERRORS as error:
             raise await self._told(error) from error
+        return [name.decode() for name, _ in news or ()]
 
     async def aclose(self) -> None:
         """Close every connection."""

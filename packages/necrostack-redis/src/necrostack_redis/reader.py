@@ -116,7 +116,7 @@ class Reader:
         self._surplus: deque[Delivery] = deque()
         self._reading = asyncio.Lock()
         self._reads: set[asyncio.Task[list[Delivery]]] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[Sequence[str]] | None = None
         self._turn = 0
         # Misfits that were logged, and of which nobody knows yet whether they are buried.
         self._told: set[str] = set()
@@ -167,8 +167,8 @@ class Reader:
         finally:
             woken.cancel()
         for task in done:
-            if not task.cancelled():
-                task.result()
+            if not task.cancelled() and task.result() == [self._keys.events]:
+                self._next_look = time.monotonic() + _LOOK_INTERVAL  # there was nothing else, and this is all the news
 
     async def release(self, receipts: Sequence[Receipt]) -> None:
         """Hand back deliveries, for anybody to take. Where that fails and nobody asks again, the next read does it."""
@@ -364,7 +364,7 @@ class Reader:
         """Whether something is held beside which nothing else may be."""
         return any(receipt.is_alone for receipt in self.held)
 
-    def _watch(self) -> asyncio.Task[None]:
+    def _watch(self) -> asyncio.Task[Sequence[str]]:
         """Wait for news in the background, once for all pulls that wait."""
         if self._watching is None or self._watching.done():
             keys = self._keys
@@ -374,7 +374,7 @@ class Reader:
         return self._watching
 
 
-def _look_at_error(task: asyncio.Task[None]) -> None:
+def _look_at_error(task: asyncio.Task[Sequence[str]]) -> None:
     """Nobody may be waiting for it any more."""
     if not task.cancelled():
         task.exception()
