@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from necrostack.backend import Backend, BackendStats
 from necrostack.commit import Committer
+from necrostack.deadline import Deadline
 from necrostack.delivery import Delivery
 from necrostack.errors import BackendUnavailable, MaxStepsExceeded
 from necrostack.event import Event
@@ -157,6 +158,7 @@ class Run:
 
     async def _work(self, number: int) -> None:
         hand, in_work, gate, committer = self._hand, self._in_work, self._gate, self._committer
+        deadline = Deadline()
         try:
             while not self._is_stopping:
                 if not hand:
@@ -168,7 +170,7 @@ class Run:
                 step = in_work[number] = Step(hand.popleft())
                 organs = gate.organs_for(step)
                 if organs and (not gate.is_guarded or await gate.may_start(step, committer.commit)):
-                    await self._taker.take(step, organs)
+                    await self._taker.take(step, organs, deadline)
                     self.tally.handled += 1
                     if self._logs_each:
                         _log_handled(step)
@@ -184,6 +186,8 @@ class Run:
             self.failed(ended.error)
         except Exception as error:  # noqa: BLE001 -- a backend's, or a bug: raised by execute()
             self.failed(error)
+        finally:
+            deadline.close()
 
     def settled(self, steps: Sequence[Step], accepted: Sequence[bool]) -> None:
         """See `CommitObserver.settled`."""

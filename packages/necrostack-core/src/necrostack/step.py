@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
+from necrostack.deadline import Deadline
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
 from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, explain
 from necrostack.event import Event, caused_by, is_event
@@ -72,8 +73,13 @@ class StepTaker:
         self._instrumentation = instrumentation
         self._tally = tally
 
-    async def take(self, step: Step, organs: Sequence[OrganTally]) -> None:
+    async def take(self, step: Step, organs: Sequence[OrganTally], deadline: Deadline) -> None:
         """Run the Organs on a step's delivery, in order. A failure is that Organ's alone.
+
+        Args:
+            step: The delivery's.
+            organs: Who gets it.
+            deadline: For the timeouts of handlers; this task's own.
 
         Raises:
             RunEnded: A handler ends the program; the delivery is not done.
@@ -88,11 +94,11 @@ class StepTaker:
                 # Handlers are foreign code: whatever they raise is caught here, and only here.
                 try:
                     if self._instrumentation is not None:
-                        result = await self._watched(organ, delivery, self._instrumentation)
+                        result = await self._watched(organ, delivery, deadline, self._instrumentation)
                     else:
                         result = organ.handle(event)
                         if organ.timeout is not None:
-                            result = await _within(organ, result)
+                            result = await _within(deadline, organ, result)
                         elif organ.is_async or _is_awaitable(result):
                             result = await result
                     if result is not None:
@@ -106,11 +112,13 @@ class StepTaker:
         finally:
             current_event.reset(token)
 
-    async def _watched(self, organ: OrganTally, delivery: Delivery, instrumentation: Instrumentation) -> Any:
+    async def _watched(
+        self, organ: OrganTally, delivery: Delivery, deadline: Deadline, instrumentation: Instrumentation
+    ) -> Any:
         with _entered(instrumentation, organ.name, delivery):
             result = organ.handle(delivery.event)
             if organ.timeout is not None:
-                return await _within(organ, result)
+                return await _within(deadline, organ, result)
             return await result if _is_awaitable(result) else result
 
     def _collect(self, step: Step, name: str, result: object) -> None:
@@ -200,14 +208,14 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-async def _within(organ: OrganTally, awaitable: Any) -> Any:
+async def _within(deadline: Deadline, organ: OrganTally, awaitable: Any) -> Any:
     """Await a handler within its Organ's timeout."""
-    # Not asyncio.wait_for: on Python 3.11 it swallows a cancellation that arrives with the result.
+    assert organ.timeout is not None, "only an Organ with a timeout has a deadline"
     try:
-        async with asyncio.timeout(organ.timeout) as limit:
+        with deadline.within(organ.timeout):
             return await awaitable
     except TimeoutError as error:
-        if not limit.expired():
+        if not deadline.expired:
             raise
         msg = f"{organ.name}.handle took longer than its timeout of {organ.timeout:g} s"
         raise TimeoutError(msg) from error
