@@ -159,6 +159,14 @@ def servers(session: nox.Session, server: str) -> None:
     session.run("pytest", *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
 
 
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Go through the larger scenarios of the protocol's model, and try every check on every seeded mistake."""
+    session.install(*group("test"), *editable(*ALL))
+    tests = (f"tests-integration/test_{name}.py" for name in ("protocol_model", "redis_mutants"))
+    session.run("pytest", "-s", "-m", "", *tests, *session.posargs)
+
+
 # --- checks -------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,9 @@ from uuid import uuid4
 import pytest
 from redis_server import SERVER_VARIABLE, URL_VARIABLE, Server, find_binary, version_of
 
+# So that an assertion that fails there says why, as it does in a test.
+pytest.register_assert_rewrite("redis_checks")
+
 
 def pytest_report_header() -> str:
     if os.environ.get(URL_VARIABLE):

@@ -157,7 +157,10 @@ class RedisBackend(Backend):
             self._check_open()
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
-        """See `Backend.settle`. After an error the same settlements get the answers that they would have got."""
+        """See `Backend.settle`.
+
+        After an error the same settlements, made again before any others, get the answers that they would have got.
+        """
         session = self._open()
         accepted = await session.settler.settle(settlements)
         for ended in settlements:

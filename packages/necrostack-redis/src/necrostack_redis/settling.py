@@ -98,7 +98,9 @@ class Settler:
         for receipt, fields, error in misfits:  # one by one: who knows how large they are
             failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
             step = [receipt.stream, receipt.entry_id, 0, 0, 1, *counted(letter_record(fields, failure))]
-            await self._run([(step, 0)], bool(self._unanswered))
+            # In turn, too: beside a call whose reply is lost, this one could make the server forget what that ended.
+            async with self._in_turn:
+                await self._run([(step, 0)], bool(self._unanswered))
         self._held.difference_update(receipt for receipt, _, _ in misfits)
 
     def _step(self, ended: Settlement) -> _Step:
