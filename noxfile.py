@@ -43,6 +43,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 CORE = nox.project.load_toml(PACKAGES / "necrostack-core" / "pyproject.toml")
 # The supported versions, from the core's classifiers, and the one that runs nox.
 SUPPORTED = nox.project.python_versions(CORE)
+# More than there are cores, mostly: many tests wait for a lease to end, or for a process to start.
+SIDE_BY_SIDE = ["--numprocesses=4", "--dist=worksteal"]
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = [*SUPPORTED, *({HERE} - {*SUPPORTED})]
 
@@ -103,7 +105,9 @@ def run_pytest(session: nox.Session, label: str, *targets: str) -> None:
     session.run("coverage", "erase", env=env)  # what a failed run left behind
     # `-- -k name` selects nothing in most sessions: pytest's exit 5 is then no failure.
     codes = [0, 5] if session.posargs else [0]
-    session.run("coverage", "run", "-m", "pytest", *targets, *session.posargs, env=env, success_codes=codes)
+    session.run(
+        "coverage", "run", "-m", "pytest", *SIDE_BY_SIDE, *targets, *session.posargs, env=env, success_codes=codes
+    )
 
 
 @nox.session(python=PYTHONS, default=False)
@@ -134,7 +138,7 @@ def minimums(session: nox.Session) -> None:
     """Run all tests with the lowest direct dependencies that we declare, on the lowest Python."""
     session.install("--resolution=lowest-direct", *group("test"), *editable(*ALL))
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 # Wheels that bring a server, of which nothing else is used.

@@ -42,7 +42,10 @@ class Database:
             yield connection
 
     def _open(self) -> sqlite3.Connection:
-        connection = self._opened = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
+        # One thread uses it; but garbage may be collected, and so it be closed, in any.
+        connection = self._opened = sqlite3.connect(
+            self._path, timeout=30.0, isolation_level=None, check_same_thread=False
+        )
         weakref.finalize(self, connection.close)
         # It must outlive a worker that is killed, not the machine: what the system has taken is good enough.
         connection.execute("PRAGMA synchronous = OFF")
