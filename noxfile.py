@@ -160,7 +160,7 @@ def servers(session: nox.Session, server: str) -> None:
     binary.chmod(0o755)
     session.run(str(binary), "--version", external=True)
     tests = sorted(str(path) for path in (ROOT / "tests-integration").glob("test_redis_*.py"))
-    session.run("pytest", *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
+    session.run("pytest", *SIDE_BY_SIDE, *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
 
 
 @nox.session(default=False)
