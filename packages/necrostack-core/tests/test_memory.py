@@ -16,7 +16,7 @@ import pytest
 from necrostack import BackendFull, Event, InMemoryBackend, Settlement
 from necrostack.delivery import Failure, Retry
 from necrostack.errors import ConfigurationError
-from necrostack.store import MAX_CALLS, REPEAT_WINDOW
+from necrostack.seen import MAX_CALLS, REPEAT_WINDOW
 from necrostack.testing import VirtualClock
 
 
@@ -40,7 +40,7 @@ async def pulled(backend: InMemoryBackend) -> list[int]:
 
 def remembered(backend: InMemoryBackend) -> int:
     """How many calls the backend remembers."""
-    return len(backend._store._calls)
+    return len(backend._calls)
 
 
 # --- settings ------------------------------------------------------------------------------------------

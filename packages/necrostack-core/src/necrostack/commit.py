@@ -141,10 +141,7 @@ class Committer:
                 admit(event, self._backend.max_event_size)
             except EventError as misfit:
                 misfits.setdefault(organ, misfit)
-        kept = [
-            (event, organ) for event, organ in zip(step.emitted, step.emitters, strict=True) if organ not in misfits
-        ]
-        step.set_emitted([event for event, _ in kept], [organ for _, organ in kept])
+        step.drop_emitted(misfits)
         for organ, reason in misfits.items():
             self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(reason)))
         return bool(misfits)
@@ -154,7 +151,7 @@ class Committer:
         if not step.emitted:
             raise error
         organs = dict.fromkeys(step.emitters)
-        step.set_emitted((), ())
+        step.drop_emitted(organs)
         for organ in organs:
             self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(error)))
 

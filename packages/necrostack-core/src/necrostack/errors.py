@@ -139,7 +139,7 @@ def check_seconds(name: str, value: object) -> float:
         ConfigurationError: It is something else, negative, or not finite.
     """
     # The limit is a float's: an integer may be larger.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         msg = f"{name}={value!r:.40} must be a number of seconds, 0 or more"
         raise ConfigurationError(msg)
     return float(value)

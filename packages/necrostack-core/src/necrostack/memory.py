@@ -12,6 +12,7 @@ from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, BackendFull, check_count, check_seconds
 from necrostack.event import MAX_EVENT_SIZE, Event, admit
 from necrostack.memory_admin import InMemoryAdmin
+from necrostack.seen import RecentCalls
 from necrostack.store import Store
 
 
@@ -56,6 +57,7 @@ class InMemoryBackend(Backend):
         self.max_event_size = max_event_size
         self.clock = clock
         self._store = Store(clock, max_size, history)
+        self._calls = RecentCalls(clock)
         # Who waits for events, and who for room.
         self._pullers: set[asyncio.Future[None]] = set()
         self._producers: set[asyncio.Future[None]] = set()
@@ -75,17 +77,21 @@ class InMemoryBackend(Backend):
         if not events:
             return
         first = events[0].id.int
-        if not self._store.may_be_repeated(first):
-            self._check_room(len(events))
+        alike = self._calls.beginning_with(first)
+        if not alike:
+            self._check_room(len(events))  # before any work is done for it
         content, admitted = hash((len(events), delay)), []
         for event in events:
             kept, data = admit(event, self.max_event_size)
             admitted.append(kept)
-            content = hash((content, kept.id.int, kept.event_type, data, *sorted(kept.headers.items())))
-        if self._store.is_repeated(first, content):
+            content = hash((content, kept.id.int, kept.event_type, data))
+            if kept.headers:
+                content = hash((content, *sorted(kept.headers.items())))
+        if content in alike:
             return
-        self._check_room(len(events))
-        self._store.mark(first, content)
+        if alike:
+            self._check_room(len(events))
+        self._calls.add(first, content)
         self._store.keep(admitted, delay)
         _wake(self._pullers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -43,18 +43,26 @@ class Step(Settlement):
         emitters: The name of the Organ behind each emitted event.
     """
 
-    emitters: Sequence[str]
+    emitted: tuple[Event, ...] = ()
+    emitters: tuple[str, ...] = ()
 
     def __init__(self, delivery: Delivery) -> None:
-        # Frozen for everyone else; while it is made, its parts are replaced here, in the instance's dict.
-        fields = self.__dict__
-        fields["delivery"] = delivery
-        fields["emitted"] = fields["retries"] = fields["dead"] = fields["emitters"] = ()
+        # Frozen for everyone else; while it is made, its parts are replaced here, in the instance's dict. Until then
+        # they are the class's defaults.
+        self.__dict__["delivery"] = delivery
 
-    def set_emitted(self, emitted: Sequence[Event], emitters: Sequence[str]) -> None:
-        """Say what was emitted, and by whom."""
-        self.__dict__["emitted"] = emitted
-        self.__dict__["emitters"] = emitters
+    def add_emitted(self, emitted: tuple[Event, ...], organ: str) -> None:
+        """An Organ emitted something."""
+        fields = self.__dict__
+        fields["emitted"] = self.emitted + emitted
+        fields["emitters"] = self.emitters + (organ,) * len(emitted)
+
+    def drop_emitted(self, organs: Collection[str]) -> None:
+        """Keep nothing of what these Organs emitted."""
+        fields = self.__dict__
+        kept = [pair for pair in zip(self.emitted, self.emitters, strict=True) if pair[1] not in organs]
+        fields["emitted"] = tuple([event for event, _ in kept])
+        fields["emitters"] = tuple([organ for _, organ in kept])
 
     def add_retry(self, retry: Retry) -> None:
         """Somebody gets the event again."""
@@ -126,12 +134,12 @@ class StepTaker:
         events: Sequence[Event] = (result,) if is_event(result) else _several(name, result)
         parent = step.delivery.event
         try:
-            children = [caused_by(event, parent) for event in events]
+            children = tuple([caused_by(event, parent) for event in events])
         except EventError as error:
             raise HandlerResultError(str(error)) from error
         if self._instrumentation is not None:
-            children = [emitting(self._instrumentation, child, parent) for child in children]
-        step.set_emitted([*step.emitted, *children], [*step.emitters, *[name] * len(children)])
+            children = tuple([emitting(self._instrumentation, child, parent) for child in children])
+        step.add_emitted(children, name)
 
     def fail(self, step: Step, organ: OrganTally, error: BaseException) -> None:
         """Decide what becomes of an Organ that failed: again later, or a dead letter. Count it, and log it, once."""

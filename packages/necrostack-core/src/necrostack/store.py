@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,14 +18,6 @@ from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import EventError, explain
 from necrostack.event import Event, as_declared, declarations
 from necrostack.log import event_facts, logger
-
-REPEAT_WINDOW = 120.0
-"""Seconds in which the identical `enqueue` call is taken for a repetition. NATS JetStream has the same window."""
-
-MAX_CALLS = 10_000
-"""How many `enqueue` calls are remembered; the oldest are forgotten first. Without a bound, a producer that makes
-100 000 a second would have twelve million remembered. A call that is repeated because it failed is among the newest."""
-
 
 # One for each handing-over, in all stores of the process: a receipt that is not pending here was never given out here.
 _receipts = itertools.count(1)
@@ -62,10 +54,6 @@ class Store:
         self._positions = itertools.count(1)
         # When pending deliveries were pulled: the first receipt of each pull, and its time.
         self._pulls: deque[tuple[int, float]] = deque()
-        # The calls to `enqueue` that were kept, oldest first: by the first event's id and what else makes a call
-        # identical, until when such a one is taken for a repetition. And how many of them begin with each event.
-        self._calls: OrderedDict[tuple[int, int], float] = OrderedDict()
-        self._firsts: dict[int, int] = {}
         self._declarations = declarations()
 
     # --- what comes in -----------------------------------------------------------------------------------
@@ -73,24 +61,6 @@ class Store:
     def room(self) -> float:
         """Say how many more events may wait."""
         return math.inf if self._max_size is None else self._max_size - len(self.queue) - len(self.scheduled)
-
-    def may_be_repeated(self, first: int) -> bool:
-        """Say whether a call whose first event has this id was made within the window."""
-        now = self._clock.monotonic()
-        while self._calls and next(iter(self._calls.values())) <= now:
-            self._forget_oldest_call()
-        return first in self._firsts
-
-    def is_repeated(self, first: int, content: int) -> bool:
-        """Say whether the identical call was made within the window, as it was when `may_be_repeated` looked."""
-        return (first, content) in self._calls
-
-    def mark(self, first: int, content: int) -> None:
-        """Remember a call that was kept, and is no repetition."""
-        if len(self._calls) >= MAX_CALLS:
-            self._forget_oldest_call()
-        self._calls[first, content] = self._clock.monotonic() + REPEAT_WINDOW
-        self._firsts[first] = self._firsts.get(first, 0) + 1
 
     def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
         """Keep new events."""
@@ -220,11 +190,6 @@ class Store:
         return length - len(history)
 
     # --- inside ------------------------------------------------------------------------------------------
-
-    def _forget_oldest_call(self) -> None:
-        (first, _), _ = self._calls.popitem(last=False)
-        if left := self._firsts.pop(first) - 1:
-            self._firsts[first] = left
 
     def _positioned(self, events: Sequence[Event]) -> list[KeptEvent]:
         now = self._clock.now()

@@ -88,7 +88,7 @@ class KeepsHalfAnEnqueue(InMemoryBackend):
 @caught_by("check_an_identical_enqueue_is_kept_once")
 class ForgetsWhatItKept(InMemoryBackend):
     async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
-        with patch("necrostack.store.REPEAT_WINDOW", 0.0):
+        with patch("necrostack.seen.REPEAT_WINDOW", 0.0):
             await super().enqueue(*events, delay=delay)
 
 
