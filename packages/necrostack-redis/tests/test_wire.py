@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from necrostack import Event
 from necrostack.delivery import Attempt, Failure
-from necrostack.errors import EventTooLarge
-from necrostack.event import MAX_EVENT_SIZE, admit
+from necrostack.errors import EventError, EventTooLarge
+from necrostack.event import MAX_EVENT_SIZE, admit, event_from_json
 from necrostack_redis.wire import (
     Record,
     Undecodable,
+    _envelope,
+    _event_of,
     call_digest,
     check_fits,
     delivery_record,
@@ -99,6 +102,119 @@ def test_a_typed_event_is_read_as_its_class() -> None:
 
     assert type(again) is Priced
     assert again == event
+
+
+class Item(BaseModel, frozen=True):
+    name: str
+    price: Price | None = None
+
+
+class Cart(BaseModel, frozen=True):
+    items: list[Item] = []
+    weight: float = Field(default=0.0, ge=0)
+
+
+class Filled(Event):
+    event_type: Literal["wire.filled"] = "wire.filled"
+    payload: Cart
+
+
+class Checked(Event):
+    event_type: Literal["wire.checked"] = "wire.checked"
+    payload: Item
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if not self.payload.name:
+            msg = "an item has a name"
+            raise ValueError(msg)
+        return self
+
+
+# What an entry may hold, most of it right.
+parts = st.fixed_dictionaries(
+    {
+        "v": st.sampled_from([b"1"] * 9 + [b"2"]),
+        "id": st.uuids().map(lambda made: str(made).encode())
+        | st.sampled_from([b"{67e55044-10b1-426f-9247-bb680e5fe0c8}", b"67e5504410b1426f9247bb680e5fe0c8", b"x" * 16]),
+        "type": st.sampled_from([b"wire.filled"] * 3 + [b"wire.checked", b" wire.filled", b"wire.plain", b"\xff"]),
+        "time": st.datetimes(timezones=st.just(UTC)).map(lambda made: made.isoformat().encode())
+        | st.sampled_from(
+            [
+                b"2026-11-25T18:46:18Z",
+                b"2026-11-25T18:46:18.5Z",
+                b"2026-11-25 18:46:18+00:00",
+                b"2026-11-25T18:46:18-00:00",
+                b"2026-11-25T20:46:18.000001+02:00",
+                b"2026-W48-3T18:46:18.000001+00:00",
+                b"2026-11-25T24:00:00Z",
+                b"2026-11-25T18:46:60Z",
+                b"2026-02-30T18:46:18Z",
+                b"0000-01-01T00:00:00Z",
+                b"2026-11-25T18:46:18",
+                b"20261125T184618Z",
+                b"20261125",
+            ]
+        ),
+        "lineage": st.builds(
+            lambda *made: " ".join(map(str, made)).encode(),
+            st.uuids(),
+            st.uuids() | st.just("-"),
+            st.integers(0, 1100) | st.sampled_from([-1, 2**53, "007", "1_0", "+1", "1.0", "x", ""]),
+        )
+        | st.sampled_from([b"", b"", b"a", b"- - 1", b"a b c d"]),
+        "headers": st.sampled_from([b""] * 9 + [b"{}", b'{"a": "b"}', b"["]),
+        "payload": st.builds(
+            lambda names, weight: json.dumps({"items": [{"name": name} for name in names], "weight": weight}).encode(),
+            st.lists(st.text(max_size=5), max_size=3),
+            st.floats(-1, 9),
+        )
+        | st.sampled_from(
+            [b"{}", b'{"name": ""}', b'{"name": "x"}', b"[]", b"", b'{}, "hops": 1', b"{} ", b'{"x": 1}']
+        ),
+    }
+)
+
+
+@given(parts)
+def test_what_is_read_part_by_part_is_what_pydantic_reads_at_once(fields: dict[str, bytes]) -> None:
+    at_once: Event | Undecodable
+    try:
+        envelope = _envelope([fields[name] for name in ("v", "id", "type", "time", "lineage", "headers", "payload")])
+        at_once = event_from_json(envelope, fields["type"].decode(errors="replace"), MAX_EVENT_SIZE)
+    except (EventError, Undecodable) as error:
+        at_once = Undecodable(str(error), type(error).__name__)
+
+    read: Event | Undecodable
+    try:
+        read = read_event(changed([], **fields), MAX_EVENT_SIZE)
+    except Undecodable as found:
+        read = found
+
+    if isinstance(at_once, Undecodable) or isinstance(read, Undecodable):
+        assert str(read) == str(at_once) or "the event type is no UTF-8" in str(read)
+    else:
+        assert read == at_once
+        assert repr(read) == repr(at_once)
+        assert read.to_json() == at_once.to_json()
+        assert read.timestamp.tzinfo is UTC
+        assert read.model_fields_set == at_once.model_fields_set
+
+
+def test_an_event_without_headers_is_read_part_by_part() -> None:
+    for event in (
+        Filled(payload=Cart(items=[Item(name="a")], weight=1.5)),
+        Priced(payload=Price(amount=Decimal(1)), hops=3),
+    ):
+        values = entry(written(event))[1::2]
+
+        assert _event_of(values, MAX_EVENT_SIZE) == event
+
+
+def test_a_class_with_a_validator_of_its_own_is_read_at_once() -> None:
+    values = entry(written(Checked(payload=Item(name="a"))))[1::2]
+
+    assert _event_of(values, MAX_EVENT_SIZE) is None
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ class Event(_FrozenModel):
     # What is left to look at when an event is made, and what its payload must be to be written; by class.
     _payload_check: ClassVar[PayloadCheck | None] = None
     _payload_models: ClassVar[frozenset[type]] = frozenset()
+    # What reads its payload, where that is all there is to reading such an event; by class.
+    _payload_reader: ClassVar[type[BaseModel] | None] = None
 
     def to_json(self) -> bytes:
         """Write the whole event as JSON, UTF-8.
@@ -217,6 +219,7 @@ class Event(_FrozenModel):
             raise EventTypeError(msg)
         cls._payload_models = payload.models
         cls._payload_check = None
+        cls._payload_reader = None if payload.needs_round_trip else _payload_reader(cls)
         if not payload.needs_check:
             return schema
         cls._payload_check = PayloadCheck(cls._payload_type, round_trip=payload.needs_round_trip)
@@ -242,6 +245,28 @@ def _model_fields(schema: core_schema.CoreSchema, handler: GetCoreSchemaHandler)
     while inner["type"] != "model-fields":
         inner = inner["schema"]
     return inner
+
+
+def _payload_reader(cls: type[Event]) -> type[BaseModel] | None:
+    """Return the model of a class's payload, where no event of that class is made by anything else."""
+    decorators = cls.__pydantic_decorators__
+    if (
+        cls.model_config != Event.model_config
+        or cls.__get_pydantic_core_schema__.__func__ is not Event.__get_pydantic_core_schema__.__func__  # type: ignore[attr-defined]
+        or decorators.validators
+        or decorators.field_validators
+        or decorators.root_validators
+        or decorators.model_validators
+        or cls.__private_attributes__
+        or cls.__pydantic_post_init__
+        or cls.__pydantic_custom_init__
+        or cls.__new__ is not object.__new__
+    ):
+        return None
+    field = cls.model_fields["payload"]
+    model: Any = field.annotation
+    is_model = isinstance(model, type) and issubclass(model, BaseModel)
+    return model if is_model and not field.metadata else None
 
 
 def _frozen(event: Event) -> Event:
@@ -453,6 +478,48 @@ def event_from_json(data: bytes, likely_type: str, max_size: int) -> Event:
         raise EventError(msg) from error
 
 
+def event_from_parts(
+    event_type: str,
+    payload: bytes,
+    timestamp: datetime,
+    event_id: UUID,
+    correlation_id: UUID,
+    causation_id: UUID | None,
+    hops: int,
+) -> Event | None:
+    """Read an event of which the payload alone is still JSON: at half the cost of `event_from_json`.
+
+    Nothing but the payload is validated: the rest was read by whoever calls this, into what an event holds.
+
+    Returns:
+        The event as the class that is declared for its event type. None where that cannot be made from its parts, or
+        the payload is none: `event_from_json` finds out.
+    """
+    cls = _declared_classes.get(event_type)
+    if cls is None or cls._payload_reader is None:
+        return None
+    try:
+        read: Any = cls._payload_reader.__pydantic_validator__.validate_json(payload)
+        if cls._payload_check is not None:
+            read = cls._payload_check.freeze(read)
+    except ValueError:
+        return None
+    return _made(
+        cls,
+        # In the order of the fields: so they are written.
+        {
+            "id": event_id,
+            "correlation_id": correlation_id,
+            "causation_id": causation_id,
+            "hops": hops,
+            "timestamp": timestamp,
+            "event_type": event_type,
+            "payload": read,
+            "headers": NO_HEADERS,
+        },
+    )
+
+
 def _class_in(data: bytes) -> type[Event] | None:
     try:
         found = from_json(data)
@@ -544,12 +611,17 @@ def caused_by(event: Event, parent: Event) -> Event:
     if cls.__private_attributes__:
         return event.model_copy(update=lineage)
     # What model_copy does, at a quarter of its cost: this runs once for every emitted event.
-    child = _new(cls)
-    _set(child, "__dict__", event.__dict__ | lineage)
-    _set(child, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
-    _set(child, "__pydantic_extra__", None)
-    _set(child, "__pydantic_private__", None)
-    return child
+    return _made(cls, event.__dict__ | lineage)
+
+
+def _made(cls: type[Event], fields: dict[str, Any]) -> Event:
+    """Make an event of values that were validated before."""
+    event = _new(cls)
+    _set(event, "__dict__", fields)
+    _set(event, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
+    _set(event, "__pydantic_extra__", None)
+    _set(event, "__pydantic_private__", None)
+    return event
 
 
 def is_event(value: object) -> TypeIs[Event]:

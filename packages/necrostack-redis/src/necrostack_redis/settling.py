@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from necrostack.delivery import Failure, Settlement
@@ -97,7 +96,7 @@ class Settler:
         """Make dead letters of entries that cannot be read."""
         for receipt, fields, error in misfits:  # one by one: who knows how large they are
             failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
-            step = [receipt.stream, receipt.entry_id, 0, 0, 1, *counted(letter_record(fields, failure))]
+            step = [receipt.stream, receipt.entry_id, "+", 0, 0, 1, *counted(letter_record(fields, failure))]
             # In turn, too: beside a call whose reply is lost, this one could make the server forget what that ended.
             async with self._in_turn:
                 await self._run([(step, 0)], bool(self._unanswered))
@@ -107,9 +106,10 @@ class Settler:
         receipt = ended.delivery.receipt
         if not isinstance(receipt, Receipt):
             return (), 0
-        step: list[Any] = [receipt.stream, receipt.entry_id, len(ended.emitted), len(ended.retries), len(ended.dead)]
         if not (ended.emitted or ended.retries or ended.dead):
-            return step, 0
+            return (receipt.stream, receipt.entry_id), 0
+        counts = (len(ended.emitted), len(ended.retries), len(ended.dead))
+        step: list[Any] = [receipt.stream, receipt.entry_id, "+", *counts]
         for emitted in ended.emitted:
             step += counted(event_record(*admit(emitted, self._max_event_size)))
         if ended.retries or ended.dead:
@@ -124,7 +124,9 @@ class Settler:
         return step, check_fits(step, what, ended.delivery.event.id, len(ended.emitted))
 
     async def _run(self, steps: Sequence[_Step], lacks_answers: bool) -> Sequence[bool]:
-        args = [self._keys.group, int(lacks_answers), len(steps), *chain.from_iterable(parts for parts, _ in steps)]
+        args: list[Any] = [self._keys.group, int(lacks_answers), len(steps)]
+        for parts, _ in steps:
+            args += parts
         answers = await self._link.run(SETTLE, self._names, args)
         if -1 in answers:
             # What was to be settled was lost with the group. What it led to would be all there is: it goes, too.

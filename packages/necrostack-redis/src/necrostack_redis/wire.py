@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any, get_args
+from uuid import UUID
+
+from pydantic import TypeAdapter
 
 from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
 from necrostack.errors import EventError, EventTooLarge
-from necrostack.event import Event, event_from_json
+from necrostack.event import Event, event_from_json, event_from_parts
 from necrostack.payload import json_bytes
 
 Record = Sequence[bytes | str]
@@ -56,11 +60,11 @@ def event_record(event: Event, payload: bytes) -> Record:
         "v",
         FORMAT,
         "id",
-        str(event.id),
+        _write_id(event.id),
         "type",
         event.event_type,
         "time",
-        event.timestamp.isoformat(),
+        _write_moment(event.timestamp),
         "lineage",
         _lineage(event),
         "headers",
@@ -77,7 +81,7 @@ def counted(record: Record) -> Sequence[Any]:
 
 def bytes_of(parts: Sequence[Any]) -> int:
     """About how many bytes records have: payloads and headers, beside which the rest is small."""
-    return sum(len(part) for part in parts if type(part) is bytes)
+    return sum([len(part) for part in parts if type(part) is bytes])
 
 
 def check_fits(parts: Sequence[Any], what: str, *facts: object) -> int:
@@ -117,6 +121,9 @@ def read_event(entry: Sequence[bytes], max_size: int) -> Event:
         Undecodable: It is none, too large, or not what its event type says.
     """
     values = _values(entry)
+    event = _event_of(values, max_size)
+    if event is not None:
+        return event
     try:
         return event_from_json(_envelope(values), _text(values[2]), max_size)
     except EventError as error:
@@ -145,7 +152,43 @@ def call_digest(admitted: Sequence[tuple[Event, bytes]], delay: float) -> str:
 def _lineage(event: Event) -> str:
     if event.causation_id is None and not event.hops and event.correlation_id.int == event.id.int:
         return ""
-    return f"{event.correlation_id} {event.causation_id or '-'} {event.hops}"
+    causation = "-" if event.causation_id is None else _write_id(event.causation_id)
+    return f"{_write_id(event.correlation_id)} {causation} {event.hops}"
+
+
+def _event_of(values: Sequence[bytes], max_size: int) -> Event | None:
+    """Read an event part by part. None where one is not exactly as `event_record` writes it, or there are headers."""
+    version, event_id, event_type, moment, lineage, headers, payload = values
+    if version != FORMAT or headers or len(payload) > max_size:
+        return None
+    try:
+        text = moment.decode()
+        if not _is_moment(text):
+            return None
+        own_id = correlation_id = _read_id(event_id.decode())
+        causation_id, hops = None, 0
+        if lineage:
+            correlation, causation, count = lineage.decode().split(" ")
+            correlation_id = _read_id(correlation)
+            causation_id = None if causation == "-" else _read_id(causation)
+            hops = _HOPS[count]
+        time = datetime.fromisoformat(text)
+        return event_from_parts(_text(event_type), payload, time, own_id, correlation_id, causation_id, hops)
+    except (ValueError, KeyError, Undecodable):
+        return None
+
+
+# pydantic reads what `Event` takes, and both ways it is three times as fast as UUID itself.
+_IDS = TypeAdapter(UUID)
+_read_id = _IDS.validator.validate_python
+_write_id = partial(_IDS.serializer.to_python, mode="json")
+_write_moment = partial(TypeAdapter(datetime).serializer.to_python, mode="json")
+
+# The one form in which both pydantic and the standard library, which is faster, read the same time.
+_is_moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?(Z|\+00:00)").fullmatch
+
+# As far as most runs let an event get.
+_HOPS = {str(hops): hops for hops in range(1001)}
 
 
 def _envelope(values: Sequence[bytes]) -> bytes:

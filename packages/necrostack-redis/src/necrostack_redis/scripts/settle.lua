@@ -9,7 +9,8 @@
 --
 -- KEYS: 1 events, 2 inbox, 3 retries, 4 dead, 5 bell, 6 sequence, 7 settled by this worker, 8 groups, 9 nothing
 -- ARGV: 1 group, 2 whether the worker lacks an answer, 1 or 0, 3 number of steps, then for each step:
---       1 or 2 (the stream of the delivery, as in KEYS), entry id, number emitted, number of retries, number of letters,
+--       1 or 2 (the stream of the delivery, as in KEYS), entry id,
+--       and where it led to something '+', number emitted, number of retries, number of letters,
 --       for each event emitted the length of its record and the record,
 --       for each retry the delay in milliseconds, the length of its record and the record,
 --       for each dead letter the length of its record and the record
@@ -27,24 +28,28 @@ local function torn()
 end
 for step = 1, tonumber(ARGV[3]) or 0 do
   starts[step] = at
-  local emitted, retries, letters = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  if not (letters and retries and emitted and (ARGV[at] == '1' or ARGV[at] == '2')) then return torn() end
-  at = at + 5
-  for i = 1, emitted + retries + letters do
-    local stream = KEYS[1]
-    if i > emitted + retries then
-      stream = KEYS[4]
-    elseif i > emitted then
-      local delay = tonumber(ARGV[at])
-      if not delay then return torn() end
-      if delay > 0 then schedules = true end
-      stream = delay > 0 and KEYS[5] or KEYS[2]
-      at = at + 1
+  if not (ARGV[at + 1] and (ARGV[at] == '1' or ARGV[at] == '2')) then return torn() end
+  at = at + 2
+  if ARGV[at] == '+' then
+    local emitted, retries, letters = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    if not (letters and retries and emitted) then return torn() end
+    at = at + 4
+    for i = 1, emitted + retries + letters do
+      local stream = KEYS[1]
+      if i > emitted + retries then
+        stream = KEYS[4]
+      elseif i > emitted then
+        local delay = tonumber(ARGV[at])
+        if not delay then return torn() end
+        if delay > 0 then schedules = true end
+        stream = delay > 0 and KEYS[5] or KEYS[2]
+        at = at + 1
+      end
+      adds[stream] = true
+      local last, wrong_record = record_end(at)
+      if wrong_record then return wrong_record end
+      at = last + 1
     end
-    adds[stream] = true
-    local last, wrong_record = record_end(at)
-    if wrong_record then return wrong_record end
-    at = last + 1
   end
 end
 if at ~= #ARGV + 1 then return torn() end
@@ -79,28 +84,30 @@ for step, start in ipairs(starts) do
     else
       redis.call('XDEL', stream, id) -- the inbox is no history
     end
-    local at = start + 5
-    for _ = 1, tonumber(ARGV[start + 2]) do
-      local length = tonumber(ARGV[at])
-      redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
-      at = at + 1 + length
-    end
-    for _ = 1, tonumber(ARGV[start + 3]) do
-      local delay, length = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-      if delay > 0 then
-        schedule(KEYS[3], KEYS[6], math.ceil(now / 1000) + delay, {unpack(ARGV, at + 2, at + 1 + length)})
-        rings = true
-      else
-        redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 2, at + 1 + length))
+    if ARGV[start + 2] == '+' then
+      local at = start + 6
+      for _ = 1, tonumber(ARGV[start + 3]) do
+        local length = tonumber(ARGV[at])
+        redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
+        at = at + 1 + length
       end
-      at = at + 2 + length
-    end
-    for _ = 1, tonumber(ARGV[start + 4]) do
-      local letter = {unpack(ARGV, at + 1, at + tonumber(ARGV[at]))}
-      letter[#letter + 1] = 'dead_at'
-      letter[#letter + 1] = whole(now)
-      redis.call('XADD', KEYS[4], '*', unpack(letter))
-      at = at + #letter - 1
+      for _ = 1, tonumber(ARGV[start + 4]) do
+        local delay, length = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+        if delay > 0 then
+          schedule(KEYS[3], KEYS[6], math.ceil(now / 1000) + delay, {unpack(ARGV, at + 2, at + 1 + length)})
+          rings = true
+        else
+          redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 2, at + 1 + length))
+        end
+        at = at + 2 + length
+      end
+      for _ = 1, tonumber(ARGV[start + 5]) do
+        local letter = {unpack(ARGV, at + 1, at + tonumber(ARGV[at]))}
+        letter[#letter + 1] = 'dead_at'
+        letter[#letter + 1] = whole(now)
+        redis.call('XADD', KEYS[4], '*', unpack(letter))
+        at = at + #letter - 1
+      end
     end
   end
 end
