@@ -79,6 +79,9 @@ async def die(worker: RedisBackend) -> None:
     worker._lease.stop()
     await worker._lease.ended()
     if worker._session is not None:
+        if (watching := worker._session.reader._watching) is not None:
+            watching.cancel()
+            await asyncio.wait({watching})
         await worker._session.link.aclose()
 
 
