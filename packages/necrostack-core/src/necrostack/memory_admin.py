@@ -55,7 +55,8 @@ class InMemoryAdmin(Admin):
         redriven: bool = False,
     ) -> AsyncIterator[DeadLetter]:
         """See `Admin.dead_letters`."""
-        for letter in list((self._store.redriven if redriven else self._store.dead).values()):
+        letters = (self._store.redriven if redriven else self._store.dead).values()
+        for letter in sorted(letters, key=lambda letter: int(letter.id)):  # redriven ones stand as they went
             if letter.matches(event_type, organ, error, since, until):
                 yield letter
 

@@ -190,6 +190,21 @@ async def check_a_redriven_letter_leaves_the_list_and_stays_readable(factory: Ba
 
 
 @check()
+async def check_redriven_letters_are_listed_oldest_first_too(factory: BackendFactory) -> None:
+    """In the order in which they were given up, whichever went again first."""
+    backend = await factory.make()
+    first = await _buried(factory, backend, numbered(1), FAILURE)
+    second = await _buried(factory, backend, numbered(2), FAILURE)
+
+    await backend.admin.redrive(second.id)
+    await backend.admin.redrive(first.id)
+
+    expect_equal(
+        await _ids(backend.admin.dead_letters(redriven=True)), [first.id, second.id], "the letters that were redriven"
+    )
+
+
+@check()
 async def check_what_fails_after_a_redrive_is_a_new_letter(factory: BackendFactory) -> None:
     """With an id of its own, to be redriven in its turn."""
     backend = await factory.make()
