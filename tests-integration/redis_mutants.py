@@ -22,6 +22,7 @@ from redis_proxy import SCRIPTS
 
 import necrostack_redis.connector
 from necrostack_redis import scripts
+from necrostack_redis.connector import Connector
 from necrostack_redis.lease import Lease
 from necrostack_redis.reader import Reader
 from necrostack_redis.scripts import Script
@@ -122,8 +123,16 @@ async def _in_a_transaction(self: Settler, steps: Sequence[tuple[Sequence[Any], 
     return [True] * len(steps)
 
 
-def _repeating(*_: object) -> AsyncRetry:
-    return AsyncRetry(NoBackoff(), 3)
+def _repeating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let redis-py do what it does by itself. Old versions ask both."""
+    arguments = Connector._arguments
+    errors = [exceptions.ConnectionError, exceptions.TimeoutError]
+
+    def repeating(self: Connector, silence: float = 0.0) -> dict[str, Any]:
+        return arguments(self, silence) | {"retry_on_error": errors}
+
+    monkeypatch.setattr(Connector, "_arguments", repeating)
+    monkeypatch.setattr(necrostack_redis.connector, "AsyncRetry", lambda *_: AsyncRetry(NoBackoff(), 3))
 
 
 # --- what goes again -------------------------------------------------------------------------------------
@@ -189,7 +198,7 @@ MUTANTS = (
     Mutant(
         "lets the client send calls again",
         checks.a_call_whose_reply_was_lost_may_be_repeated,
-        override(necrostack_redis.connector, "AsyncRetry", _repeating),
+        _repeating,
     ),
     Mutant(
         "keeps no answers",
