@@ -19,7 +19,7 @@ class Keys:
         schedule: Sorted set: delayed events, by the time at which they are due.
         bell: Stream of one entry: rung when something became available that no stream tells of.
         sequence: Counter: tells apart what is scheduled for the same time.
-        groups: Hash: what is known of the app's groups: how many events each has read, and how many are forgotten.
+        groups: Hash: what is known of the app's groups: how many events each has settled, and how many are forgotten.
         nothing: Never exists: scripts try on it what they are about to write elsewhere. See checks.lua.
         inbox: Stream: what goes again in this group alone: retries, redrives, replays.
         retries: Sorted set: the group's retries, by the time at which they are due.
