@@ -405,12 +405,13 @@ def test_the_json_of_an_event_is_compact_utf8() -> None:
             b'{"event_type":"X","timestamp":"2024-01-01T00:00:00"}',
             "timestamp: Input should have timezone info",
         ),
+        (b'{"event_type":"X","timestamp":"0000-01-01T00:00:00Z"}', "year"),
         (b'{"event_type":"X","payload":{"a":NaN}}', "payload: payload['a'] is nan"),
         (b'{"event_type":"X","payload":{"a":[1e999]}}', "payload: payload['a'][0] is inf"),
         (b'{"event_type":"X","payload":{"a":-Infinity}}', "payload: payload['a'] is -inf"),
         (b'{"event_type":"EVENT_ORDER_PLACED","payload":{}}', "payload.order_id: Field required"),
     ],
-    ids=range(19),
+    ids=range(20),
 )
 def test_bytes_that_are_no_event_are_refused_with_the_reason(data: bytes, problem: str) -> None:
     with pytest.raises(EventError) as caught:

@@ -468,12 +468,14 @@ def event_from_json(data: bytes, likely_type: str, max_size: int) -> Event:
     try:
         try:
             return as_declared(target.__pydantic_validator__.validate_json(data))
-        except ValidationError:
+        except ValueError:
             other = _class_in(data)
             if other is None or other is target:
                 raise
             return as_declared(other.model_validate_json(data))
-    except ValidationError as error:
+    except EventError:
+        raise
+    except ValueError as error:  # pydantic's; before 2.12 it lets a year 0 be refused by datetime itself
         msg = f"this is not an event: {explain(error)}"
         raise EventError(msg) from error
 
