@@ -239,7 +239,7 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
             {("limit", "inline")},
         ),
         ("W1g", 1000, ["1 queued", "10 queued", "100 queued", "1,000 queued"], set()),
-        ("W2", 130, ["consume"], set()),
+        ("W2", 130, ["consume", "consume, 100 at once"], set()),
         ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
         ("W3", 130, ["A→B→C"], set()),
         ("W3f", 130, ["1→10", "A→B, C→D"], set()),

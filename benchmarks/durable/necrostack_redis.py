@@ -1,11 +1,11 @@
-"""NecroStack with its Redis backend, everything at its defaults."""
+"""NecroStack with its Redis backend, everything at its defaults unless the shape says otherwise."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from benchmarks.durable import Emit
+from benchmarks.durable import CONCURRENCY, TIMEOUT, Emit
 from benchmarks.durable.progress import Progress
 from benchmarks.orders import Order, new_order, order_id
 from necrostack import Event, Organ, Spine
@@ -48,6 +48,12 @@ class Archivist(Organ[OrderPlaced]):
     async def handle(self, event: OrderPlaced) -> None:
         """Count the event."""
         self.progress.count(event.payload.order_id)
+
+
+class TimedArchivist(Archivist):
+    """The same, with a timeout."""
+
+    timeout = TIMEOUT
 
 
 class Confirmer(Organ[OrderPlaced]):
@@ -118,15 +124,20 @@ async def consume(url: str, progress: Progress) -> None:
     await run(url, progress, Archivist(progress))
 
 
+async def consume_at_once(url: str, progress: Progress) -> None:
+    """The same with CONCURRENCY handlers at once, each with a timeout."""
+    await run(url, progress, TimedArchivist(progress), concurrency=CONCURRENCY)
+
+
 async def chain(url: str, progress: Progress) -> None:
     """Run until all is handled and settled."""
     await run(url, progress, Confirmer(progress), Shipper(progress), Biller(progress))
 
 
-async def run(url: str, progress: Progress, *organs: Organ[Any]) -> None:
+async def run(url: str, progress: Progress, *organs: Organ[Any], concurrency: int = 1) -> None:
     """Run until all is handled and settled, and nothing else is left."""
     async with RedisBackend(url) as backend:
-        spine = Spine(organs=organs, backend=backend)
+        spine = Spine(organs=organs, backend=backend, concurrency=concurrency)
         async with asyncio.TaskGroup() as tasks:  # so that a run that ends early is not waited for
             running = tasks.create_task(spine.run())
             await progress.done.wait()

@@ -10,7 +10,7 @@ from benchmarks.durable.server import Server, running_server
 from benchmarks.fanning import PARTS
 from benchmarks.process import function, hand_over, peak_rss
 
-STEPS = {"consume": 1, "chain": 3, "fan_out": 1 + PARTS, "join": 4}
+STEPS = {"consume": 1, "consume_at_once": 1, "chain": 3, "fan_out": 1 + PARTS, "join": 4}
 """How many handlers each order passes, by the adapter's function."""
 
 

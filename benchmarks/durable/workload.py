@@ -3,79 +3,42 @@
 from collections.abc import Sequence
 
 from benchmarks.case import Case, Figure, Workload
+from benchmarks.durable import CONCURRENCY
 from benchmarks.durable.server import server_version
-from benchmarks.peers.systems import answering, chaining, consuming
+from benchmarks.peers.systems import LIMIT, OURS, answering, chaining, consuming
 
 RATE = 200
 """How many events a second are on their way in W4."""
 
-
-def _case(
-    system: str,
-    shape: str,
-    target: str,
-    n: int,
-    *needs: str,
-    note: str,
-    runner: tuple[str, ...],
-    is_limit: bool = False,
-) -> Case:
-    return Case(
-        system=system,
-        shape=shape,
-        n=n,
-        command=("-m", runner[0], f"benchmarks.durable.{target}", str(n), *runner[1:]),
-        needs=("pydantic", *needs),
-        is_limit=is_limit,
-        note=note,
-    )
-
-
-def _throughput(shape: str, name: str, limit_note: str, n: int) -> list[Case]:
-    runner = ("benchmarks.durable.run",)
-
-    return [
-        _case("limit", shape, f"limit:{name}", n, "redis", "hiredis", note=limit_note, runner=runner, is_limit=True),
-        _case(
-            "necrostack",
-            shape,
-            f"necrostack_redis:{name}",
-            n,
-            "necrostack-core",
-            "necrostack-redis",
-            "redis",
-            "hiredis",
-            note="RedisBackend, defaults",
-            runner=runner,
-        ),
-    ]
+_READING = "XREADGROUP COUNT 100, one XACK"
 
 
 def _consume(n: int) -> Sequence[Case]:
-    return [*_throughput("consume", "consume", "XREADGROUP COUNT 100, one XACK", n), *consuming(n)]
+    shape, at_once = "consume", f"consume, {CONCURRENCY} at once"
+    how = f"{CONCURRENCY} handlers at once, each with a timeout"
+    return [
+        LIMIT.case("durable.run", shape, n, function="consume", note=_READING),
+        OURS.case("durable.run", shape, n, function="consume"),
+        *consuming(n, shape),
+        LIMIT.case("durable.run", at_once, n, function="consume", note=f"{_READING}; one after the other"),
+        OURS.case("durable.run", at_once, n, function="consume_at_once", note=how),
+    ]
 
 
 def _chain(n: int) -> Sequence[Case]:
     shape = "A→B→C"
-    return [*_throughput(shape, "chain", "COUNT 100, one script: XACK guards XADD", n), *chaining(n, shape)]
+    return [
+        LIMIT.case("durable.run", shape, n, function="chain", note="COUNT 100, one script: XACK guards XADD"),
+        OURS.case("durable.run", shape, n, function="chain"),
+        *chaining(n, shape),
+    ]
 
 
 def _latency(n: int) -> Sequence[Case]:
-    runner, shape = ("benchmarks.durable.latency", str(RATE)), f"{RATE} events/s"
+    shape = f"{RATE} events/s"
     return [
-        _case("limit", shape, "limit", n, "redis", "hiredis", note="blocking XREADGROUP", runner=runner, is_limit=True),
-        _case(
-            "necrostack",
-            shape,
-            "necrostack_redis",
-            n,
-            "necrostack-core",
-            "necrostack-redis",
-            "redis",
-            "hiredis",
-            note="RedisBackend, defaults",
-            runner=runner,
-        ),
+        LIMIT.case("durable.latency", shape, n, RATE, note="blocking XREADGROUP"),
+        OURS.case("durable.latency", shape, n, RATE),
         *answering(n, shape, RATE),
     ]
 

@@ -155,9 +155,9 @@ PEERS: Final = (
 )
 
 
-def consuming(n: int) -> list[Case]:
+def consuming(n: int, shape: str) -> list[Case]:
     """Each consuming what waits."""
-    return [peer.case("durable.run", "consume", peer.some(n), function="consume") for peer in PEERS]
+    return [peer.case("durable.run", shape, peer.some(n), function="consume") for peer in PEERS]
 
 
 def chaining(n: int, shape: str) -> list[Case]:
