@@ -13,7 +13,7 @@ from necrostack_redis.link import Link
 from necrostack_redis.reader import EVENTS, Receipt
 from necrostack_redis.scripts import Script
 from necrostack_redis.settling import Settler
-from necrostack_redis.wire import Undecodable
+from necrostack_redis.wire import FormatError
 
 
 class CountingLink:
@@ -40,7 +40,7 @@ async def test_what_cannot_be_read_is_buried_in_turn_with_what_is_settled() -> N
     link = CountingLink()
     receipts = [Receipt(EVENTS, b"%d-0" % number, False, 0.0) for number in range(3)]
     delivery = Delivery(Event(event_type="NUMBER", payload={}), receipt=receipts[0])
-    misfits = [(receipt, [b"v", b"2"], Undecodable("another version", "FormatError")) for receipt in receipts[1:]]
+    misfits = [(receipt, [b"v", b"2"], FormatError("another version")) for receipt in receipts[1:]]
     settler = Settler(cast(Link, link), Keys("shop", "default"), RedisSettings(), "worker", set(receipts), set(), join)
 
     await asyncio.gather(settler.bury(misfits), settler.settle([Settlement(delivery)]))

@@ -19,8 +19,8 @@ from necrostack.delivery import Attempt, Failure
 from necrostack.errors import EventError, EventTooLarge
 from necrostack.event import MAX_EVENT_SIZE, admit, event_from_json
 from necrostack_redis.wire import (
+    FormatError,
     Record,
-    Undecodable,
     _envelope,
     _event_of,
     call_digest,
@@ -178,20 +178,20 @@ parts = st.fixed_dictionaries(
 
 @given(parts)
 def test_what_is_read_part_by_part_is_what_pydantic_reads_at_once(fields: dict[str, bytes]) -> None:
-    at_once: Event | Undecodable
+    at_once: Event | EventError
     try:
         envelope = _envelope([fields[name] for name in ("v", "id", "type", "time", "lineage", "headers", "payload")])
         at_once = event_from_json(envelope, fields["type"].decode(errors="replace"), MAX_EVENT_SIZE)
-    except (EventError, Undecodable) as error:
-        at_once = Undecodable(str(error), type(error).__name__)
+    except EventError as error:
+        at_once = error
 
-    read: Event | Undecodable
+    read: Event | EventError
     try:
         read = read_event(changed([], **fields), MAX_EVENT_SIZE)
-    except Undecodable as found:
+    except EventError as found:
         read = found
 
-    if isinstance(at_once, Undecodable) or isinstance(read, Undecodable):
+    if isinstance(at_once, EventError) or isinstance(read, EventError):
         assert str(read) == str(at_once) or "the event type is no UTF-8" in str(read)
     else:
         assert read == at_once
@@ -239,14 +239,14 @@ def test_a_class_with_a_validator_of_its_own_is_read_at_once() -> None:
 def test_an_entry_that_is_no_event_says_why(fields: dict[str, Any], problem: str) -> None:
     broken = changed(written(Event(event_type="x", payload={"a": 1})), **fields)
 
-    with pytest.raises(Undecodable, match=problem):
+    with pytest.raises(EventError, match=problem):
         read_event(broken, MAX_EVENT_SIZE)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=20))
 def test_no_bytes_do_anything_but_not_being_an_event(fields: list[bytes]) -> None:
-    with pytest.raises(Undecodable):
-        read_delivery(fields, MAX_EVENT_SIZE, recovered=False, receipt=None)
+    with pytest.raises(EventError):
+        _ = read_delivery(fields, MAX_EVENT_SIZE, recovered=False, receipt=None).event
     assert read_kept_event(fields) is None
 
 
@@ -254,21 +254,21 @@ def test_no_bytes_do_anything_but_not_being_an_event(fields: list[bytes]) -> Non
 def test_payloads_that_break_parsers_are_only_undecodable(payload: bytes) -> None:
     broken = changed(written(Event(event_type="x", payload={})), payload=b'{"a": ' + payload + b"}")
 
-    with pytest.raises(Undecodable):
+    with pytest.raises(EventError):
         read_event(broken, MAX_EVENT_SIZE)
 
 
 def test_an_event_over_the_size_limit_is_not_read() -> None:
     large = written(Event(event_type="x", payload={"a": "x" * 5000}))
 
-    with pytest.raises(Undecodable, match="too large"):
+    with pytest.raises(EventError, match="too large"):
         read_event(entry(large), 1000)
 
 
 def test_what_is_not_what_its_type_says_is_read_plain_where_it_is_looked_at() -> None:
     misfit = changed(written(Priced(payload=Price(amount=Decimal(1)))), payload=b'{"amount": "much"}')
 
-    with pytest.raises(Undecodable, match=r"payload\.amount"):
+    with pytest.raises(EventError, match=r"payload\.amount"):
         read_event(misfit, MAX_EVENT_SIZE)
     kept = read_kept_event(misfit)
 
@@ -349,8 +349,28 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
 def test_a_delivery_without_its_facts_cannot_be_read(facts: bytes) -> None:
     record = delivery_record(written(Event(event_type="x", payload={})), 1, "retry", None)
 
-    with pytest.raises(Undecodable, match="'delivery' cannot be read"):
-        read_delivery(changed(record, delivery=facts), MAX_EVENT_SIZE, recovered=False, receipt=None)
+    delivery = read_delivery(changed(record, delivery=facts), MAX_EVENT_SIZE, recovered=False, receipt=None)
+
+    with pytest.raises(FormatError, match="'delivery' cannot be read"):
+        _ = delivery.event
+
+
+def test_an_event_is_read_when_it_is_asked_for_and_kept_until_it_is_sealed() -> None:
+    delivery = read_delivery(
+        entry(written(Event(event_type="x", payload={}))), MAX_EVENT_SIZE, recovered=False, receipt=1
+    )
+
+    was_read = "event" in vars(delivery)
+    first = delivery.event
+    again = delivery.event
+    delivery.seal()
+    delivery.seal()
+    anew = delivery.event
+
+    assert not was_read
+    assert again is first
+    assert anew is not first
+    assert anew == first
 
 
 # --- dead letters --------------------------------------------------------------------------------------------

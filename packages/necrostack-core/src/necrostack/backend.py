@@ -82,6 +82,15 @@ class Backend(ABC):
             At most `limit` deliveries; empty when there was nothing.
         """
 
+    async def pull_sealed(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        """Hand over deliveries as `pull` does, to somebody who asks for each event when its turn has come.
+
+        A backend that keeps bytes need not read them until then: what waits is small, and the garbage collector has
+        less to walk through. But then an event may turn out to be none: asking for it raises `EventError`, and the
+        delivery is to be settled with a dead letter.
+        """
+        return await self.pull(limit=limit, timeout=timeout)
+
     @abstractmethod
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         """End deliveries, each in one atomic step: acknowledge it, and keep what it emitted, its retries, its letters.

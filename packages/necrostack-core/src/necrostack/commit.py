@@ -159,7 +159,7 @@ class Committer:
         for step, ours in zip(steps, accepted, strict=True):
             if not ours:
                 self._tally.lost += 1
-                logger.warning("settlement_lost", extra={"event_id": str(step.delivery.event.id)})
+                logger.warning("settlement_lost", extra=_named(step.delivery))
             elif step.emitted or step.retries or step.dead:
                 self._count_outcome(step)
         self._observer.settled(steps, accepted)
@@ -181,3 +181,10 @@ class Committer:
         for failure in step.dead:
             if failure.organ in tally.organs:
                 tally.organs[failure.organ].dead_lettered += 1
+
+
+def _named(delivery: Delivery) -> dict[str, str]:
+    try:
+        return {"event_id": str(delivery.event.id)}
+    except EventError:  # it could not be read, and was to become a dead letter
+        return {"receipt": str(delivery.receipt)}

@@ -68,6 +68,9 @@ class Delivery:
         fields["receipt"] = receipt
         fields["attempts"] = attempts
 
+    def seal(self) -> None:
+        """Let go of what the backend can read again. The event may be asked for all the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:

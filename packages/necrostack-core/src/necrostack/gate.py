@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from necrostack.delivery import Failure
+from necrostack.errors import EventError
 from necrostack.log import event_facts, logger
 from necrostack.seen import SeenIds
 from necrostack.step import Step
@@ -46,7 +48,11 @@ class Gate:
     def organs_for(self, step: Step) -> Sequence[OrganTally]:
         """Find the Organs that get a delivery. Where there are none, the step says what becomes of it."""
         delivery = step.delivery
-        event = delivery.event
+        try:
+            event = delivery.event
+        except EventError as unreadable:
+            give_up_unread(step, unreadable)
+            return ()
         organs: Sequence[OrganTally] = self._tally.listening.get(event.event_type, ())
         if delivery.organs is not None:
             organs = self._named(step, delivery.organs)
@@ -83,7 +89,8 @@ class Gate:
     def settled(self, step: Step, *, accepted: bool) -> None:
         """Mark the event as handled, if its settlement was accepted."""
         if self._seen is not None:
-            self._seen.end(step.delivery.event.id, accepted=accepted)
+            with suppress(EventError):  # of what is no event, and so none that could come again
+                self._seen.end(step.delivery.event.id, accepted=accepted)
 
     def _named(self, step: Step, names: Sequence[str]) -> Sequence[OrganTally]:
         """The Organs that a delivery names; those that this Spine lacks leave dead letters."""
@@ -117,6 +124,14 @@ class Gate:
             raise TooManySteps(msg)
         self._steps += 1
         self._handled_types[event_type] += 1
+
+
+def give_up_unread(step: Step, error: EventError) -> None:
+    """Make a delivery a dead letter whose event cannot be read, and log it."""
+    failure = Failure(reason="undecodable", error_type=type(error).__name__, error=str(error))
+    step.add_dead(failure)
+    facts = {"receipt": str(step.delivery.receipt), "organ": None, "reason": failure.reason, "error": failure.error}
+    logger.error("dead_lettered", extra=facts)
 
 
 def give_up(step: Step, failure: Failure) -> None:

@@ -32,4 +32,7 @@ class Instrumentation:
         return nullcontext()
 
     def settled(self, settlements: Sequence[Settlement], accepted: Sequence[bool]) -> None:
-        """Called after settlements were committed; `accepted` says which of them were ours to settle."""
+        """Called after settlements were committed; `accepted` says which of them were ours to settle.
+
+        Of a delivery whose event could not be read `event` raises `EventError`; its dead letter says `undecodable`.
+        """

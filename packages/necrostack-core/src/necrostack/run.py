@@ -97,6 +97,8 @@ class Run:
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
+        # Nobody asks for the event of what is done, unless it failed.
+        self._seals = not self._gate.is_guarded and settings.instrumentation is None
         self._is_stopping = False
         self.begun = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -174,6 +176,8 @@ class Run:
                     self.tally.handled += 1
                     if self._logs_each:
                         _log_handled(step)
+                if self._seals:
+                    step.delivery.seal()
                 if in_work[number] is None:
                     return  # it was handed back, because its handler would not be cancelled
                 in_work[number] = None
@@ -230,7 +234,7 @@ class Run:
             await self._unless_stopped(self._pull_patiently, None)
 
     async def _pull_now(self) -> Sequence[Delivery]:
-        return await self._unless_stopped(lambda: self._backend.pull(limit=self._limit, timeout=0), ())
+        return await self._unless_stopped(lambda: self._backend.pull_sealed(limit=self._limit, timeout=0), ())
 
     async def _pull_ahead(self) -> None:
         """Begin to pull the next hand, and to settle the last one, while this one is handled."""
@@ -261,7 +265,7 @@ class Run:
             pull.result()
 
     async def _pull_once(self) -> None:
-        self._hand.extend(await self._backend.pull(limit=self._limit, timeout=PULL_TIMEOUT))
+        self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=PULL_TIMEOUT))
 
     async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: D) -> T | D:
         """Ask the backend. An outage is waited out, unless the run is to stop in it."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from necrostack.backend import Admin, BackendStats, Consumer, Group, KeptEvent, PendingDelivery
 from necrostack.clock import SYSTEM_CLOCK, Pace
 from necrostack.delivery import DeadLetter, redriven_event
-from necrostack.errors import BackendError, ConfigurationError, check_count
+from necrostack.errors import BackendError, ConfigurationError, EventError, check_count
 from necrostack.event import Event, payload_json
 from necrostack.finding import Finding
 from necrostack_redis.checkup import group_findings, server_findings
@@ -22,7 +22,6 @@ from necrostack_redis.link import Link
 from necrostack_redis.scripts import CONSUMERS, DISCARD, PENDING, REDRIVE
 from necrostack_redis.trimming import trim
 from necrostack_redis.wire import (
-    Undecodable,
     delivery_record,
     event_part,
     event_record,
@@ -161,10 +160,11 @@ class RedisAdmin(Admin):
         for consumer, idle, entry in sorted(found, key=lambda pending: -pending[1]):
             try:
                 delivery = read_delivery(entry, sys.maxsize, recovered=False, receipt=None)
-            except Undecodable:
+                event = delivery.event
+            except EventError:
                 continue  # on its way to become a dead letter
             yield PendingDelivery(
-                event=delivery.event,
+                event=event,
                 attempt=delivery.attempt,
                 organs=delivery.organs,
                 consumer=consumer.decode(),

@@ -140,6 +140,13 @@ class RedisBackend(Backend):
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
         """See `Backend.pull`."""
+        return await self._pull(limit, timeout, sealed=False)
+
+    async def pull_sealed(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        """See `Backend.pull_sealed`."""
+        return await self._pull(limit, timeout, sealed=True)
+
+    async def _pull(self, limit: int, timeout: float, *, sealed: bool) -> Sequence[Delivery]:
         session = self._open()
         check_count("limit", limit, least=1)
         self._lease.start()
@@ -148,7 +155,7 @@ class RedisBackend(Backend):
         deadline = time.monotonic() + timeout
         while True:
             await session.trimmer.trim_if_due()
-            taken = await session.reader.take(limit)
+            taken = await session.reader.take(limit, sealed=sealed)
             self._check_open()  # what was taken is handed back as the backend closes
             left = deadline - time.monotonic()
             if taken or left <= 0:

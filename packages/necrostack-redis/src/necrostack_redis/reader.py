@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from necrostack.delivery import Delivery, Failure
-from necrostack.errors import BackendError
+from necrostack.errors import BackendError, EventError
 from necrostack.log import event_facts, logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.link import WAIT, Link, NoGroup
 from necrostack_redis.scripts import PULL, RELEASE, STRAYS
-from necrostack_redis.wire import Undecodable, letter_facts, read_delivery, read_event
+from necrostack_redis.wire import StoredDelivery, letter_facts, read_delivery, read_event
 
 EVENTS, INBOX = 1, 2
 """The two streams of a group, as scripts number them."""
@@ -52,6 +52,9 @@ class Receipt:
     is_alone: bool
     covered_at: float
 
+    def __str__(self) -> str:
+        return self.entry_id.decode()
+
 
 def receipts_of(deliveries: Iterable[Delivery]) -> list[Receipt]:
     """Return the receipts of deliveries, but for those that are somebody else's."""
@@ -61,7 +64,7 @@ def receipts_of(deliveries: Iterable[Delivery]) -> list[Receipt]:
 _Entry = tuple[int, bytes, int, Sequence[bytes]]
 """What was read: the stream it stands in, its id there, how often it was handed over, its fields."""
 
-Misfit = tuple[Receipt, Sequence[bytes], Undecodable]
+Misfit = tuple[Receipt, Sequence[bytes], EventError]
 """An entry that cannot be read: where it stands, its fields, and what is wrong with it."""
 
 
@@ -113,9 +116,9 @@ class Reader:
         self._join = join
         self._bury = bury
         # Deliveries whose pull was cancelled.
-        self._surplus: deque[Delivery] = deque()
+        self._surplus: deque[StoredDelivery] = deque()
         self._reading = asyncio.Lock()
-        self._reads: set[asyncio.Task[list[Delivery]]] = set()
+        self._reads: set[asyncio.Task[list[StoredDelivery]]] = set()
         self._watching: asyncio.Task[Sequence[str]] | None = None
         self._turn = 0
         # Misfits that were logged, and of which nobody knows yet whether they are buried.
@@ -134,13 +137,17 @@ class Reader:
         misfit = letter_facts(Failure(reason="undecodable", error_type="FormatError", error=foreign))
         self._pull_args = (settings.max_recoveries, poison, RELEASED, misfit)
 
-    async def take(self, limit: int) -> list[Delivery]:
+    async def take(self, limit: int, *, sealed: bool) -> list[StoredDelivery]:
         """Take what there is, at most `limit` deliveries, without waiting for more.
+
+        Args:
+            limit: How many.
+            sealed: Whether to leave their events unread. Else what cannot be read becomes dead letters.
 
         Raises:
             BackendError: The server is out of reach, or refuses.
         """
-        read = asyncio.create_task(self._read_in_turn(limit))
+        read = asyncio.create_task(self._read_in_turn(limit, sealed=sealed))
         self._reads.add(read)
         read.add_done_callback(self._reads.discard)
         try:
@@ -221,26 +228,31 @@ class Reader:
 
     # --- reading -----------------------------------------------------------------------------------------
 
-    async def _read_in_turn(self, limit: int) -> list[Delivery]:
+    async def _read_in_turn(self, limit: int, *, sealed: bool) -> list[StoredDelivery]:
         async with self._reading:
             self._woken.clear()
             if self._surplus:
-                return [self._surplus.popleft() for _ in range(min(limit, len(self._surplus)))]
-            if self._is_alone():
+                taken = [self._surplus.popleft() for _ in range(min(limit, len(self._surplus)))]
+            elif self._is_alone():
                 self._news.due_at = time.monotonic() + WAIT
                 return []
-            try:
-                try:
-                    return await self._read(min(limit, MAX_READ))
-                except NoGroup:
-                    await self._join()
-                    return await self._read(min(limit, MAX_READ))
-            except BaseException:
-                # The call may have been done, and only its reply lost.
-                self._next_check = 0.0
-                raise
+            else:
+                taken = await self._read_or_join(min(limit, MAX_READ))
+            return taken if sealed else await self._opened(taken)
 
-    async def _read(self, limit: int) -> list[Delivery]:
+    async def _read_or_join(self, limit: int) -> list[StoredDelivery]:
+        try:
+            try:
+                return await self._read(limit)
+            except NoGroup:
+                await self._join()
+                return await self._read(limit)
+        except BaseException:
+            # The call may have been done, and only its reply lost.
+            self._next_check = 0.0
+            raise
+
+    async def _read(self, limit: int) -> list[StoredDelivery]:
         if time.monotonic() >= self._next_check:
             await self._release_strays()
             # A call that was given up may be done even after the one that came next.
@@ -248,20 +260,33 @@ class Reader:
         entries = await self._read_new(limit) if time.monotonic() < self._next_look else []
         if not entries:
             entries = await self._look(limit)
-        deliveries: list[Delivery] = []
+        size, looked = self._settings.max_event_size, self._last_look
+        receipts = [Receipt(stream, entry_id, count >= _SUSPECTED, looked) for stream, entry_id, count, _ in entries]
+        self.held.update(receipts)
+        return [
+            read_delivery(fields, size, recovered=count > 1, receipt=receipt)
+            for receipt, (_, _, count, fields) in zip(receipts, entries, strict=True)
+        ]
+
+    async def _opened(self, deliveries: Sequence[StoredDelivery]) -> list[StoredDelivery]:
+        """Read the events of deliveries; what cannot be read becomes dead letters."""
+        opened: list[StoredDelivery] = []
         misfits: list[Misfit] = []
-        for stream, entry_id, count, fields in entries:
-            receipt = Receipt(stream, entry_id, count >= _SUSPECTED, self._last_look)
+        for delivery in deliveries:
             try:
-                deliveries.append(
-                    read_delivery(fields, self._settings.max_event_size, recovered=count > 1, receipt=receipt)
-                )
-            except Undecodable as error:
-                misfits.append((receipt, fields, error))
+                _ = delivery.event
+                opened.append(delivery)
+            except EventError as error:
+                misfits.append((cast("Receipt", delivery.receipt), delivery.entry, error))
         if misfits:
-            await self._bury_misfits(misfits)
-        self.held.update(receipts_of(deliveries))
-        return deliveries
+            try:
+                await self._bury_misfits(misfits)
+            except BaseException:
+                # Nobody gets any of them: they are strays, and read again.
+                self.held.difference_update(receipts_of(deliveries))
+                self._next_check = 0.0
+                raise
+        return opened
 
     async def _look(self, limit: int) -> Sequence[_Entry]:
         """Read whatever is to be handled next."""
@@ -321,7 +346,7 @@ class Reader:
     def _log_buried(self, letter: bytes, entry: Sequence[bytes]) -> None:
         told = json.loads(letter)
         facts: dict[str, Any] = {name: told[name] for name in ("organ", "reason", "error")}
-        with suppress(Undecodable):
+        with suppress(EventError):
             facts |= event_facts(read_event(entry, self._settings.max_event_size))
         logger.error("dead_lettered", extra=facts)
 
@@ -352,7 +377,7 @@ class Reader:
                 RELEASE, (keys.events, keys.inbox, keys.bell), (keys.group, self._consumer, RELEASED, *entries)
             )
 
-    def _keep(self, read: asyncio.Task[list[Delivery]]) -> None:
+    def _keep(self, read: asyncio.Task[list[StoredDelivery]]) -> None:
         """Take what a read brought after its pull was cancelled."""
         if not read.cancelled() and read.exception() is None:
             self._surplus.extend(read.result())

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from necrostack.delivery import Failure, Settlement
+from necrostack.delivery import Delivery, Failure, Settlement
+from necrostack.errors import EventError
 from necrostack.event import admit, payload_json
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.keys import Keys
@@ -14,6 +15,8 @@ from necrostack_redis.link import Link
 from necrostack_redis.reader import Misfit, Receipt
 from necrostack_redis.scripts import SETTLE
 from necrostack_redis.wire import (
+    Record,
+    StoredDelivery,
     check_fits,
     counted,
     delivery_record,
@@ -95,7 +98,7 @@ class Settler:
     async def bury(self, misfits: Sequence[Misfit]) -> None:
         """Make dead letters of entries that cannot be read."""
         for receipt, fields, error in misfits:  # one by one: who knows how large they are
-            failure = Failure(reason="undecodable", error_type=error.error_type, error=str(error))
+            failure = Failure(reason="undecodable", error_type=type(error).__name__, error=str(error))
             step = [receipt.stream, receipt.entry_id, "+", 0, 0, 1, *counted(letter_record(fields, failure))]
             # In turn, too: beside a call whose reply is lost, this one could make the server forget what that ended.
             async with self._in_turn:
@@ -113,15 +116,15 @@ class Settler:
         for emitted in ended.emitted:
             step += counted(event_record(*admit(emitted, self._max_event_size)))
         if ended.retries or ended.dead:
-            record = event_record(ended.delivery.event, payload_json(ended.delivery.event))
+            record = _record_of(ended.delivery)
             attempt = ended.delivery.attempt + 1
             for retry in ended.retries:
                 step.append(until(retry.delay))
                 step += counted(delivery_record(record, attempt, "retry", [retry.organ], retry.attempts))
             for failure in ended.dead:
                 step += counted(letter_record(record, failure))
-        what = "handling %s led to %s events at once"
-        return step, check_fits(step, what, ended.delivery.event.id, len(ended.emitted))
+        what = "handling the entry %s led to %s events at once"
+        return step, check_fits(step, what, receipt, len(ended.emitted))
 
     async def _run(self, steps: Sequence[_Step], lacks_answers: bool) -> Sequence[bool]:
         args: list[Any] = [self._keys.group, int(lacks_answers), len(steps)]
@@ -132,6 +135,16 @@ class Settler:
             # What was to be settled was lost with the group. What it led to would be all there is: it goes, too.
             await self._join()
         return [answer == 1 for answer in answers]
+
+
+def _record_of(delivery: Delivery) -> Record:
+    """Write the event of a delivery once more; what is no event stays as it is."""
+    try:
+        return event_record(delivery.event, payload_json(delivery.event))
+    except EventError:
+        if not isinstance(delivery, StoredDelivery):
+            raise
+        return delivery.entry
 
 
 def _calls(ours: dict[Receipt, int], steps: Sequence[_Step]) -> Iterator[list[Receipt]]:

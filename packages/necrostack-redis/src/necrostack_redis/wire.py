@@ -34,16 +34,8 @@ _LONGEST_DELAY = 100 * 366 * 86_400.0
 """Seconds: a hundred years, for whom "later" means never. More would not fit into the server's numbers."""
 
 
-class Undecodable(Exception):
-    """An entry that is no event.
-
-    Attributes:
-        error_type: The class name of what was wrong with it.
-    """
-
-    def __init__(self, message: str, error_type: str) -> None:
-        super().__init__(message)
-        self.error_type = error_type
+class FormatError(EventError):
+    """An entry that no worker wrote, or one in another version."""
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -118,24 +110,19 @@ def read_event(entry: Sequence[bytes], max_size: int) -> Event:
         max_size: How many bytes of JSON its payload and headers may have.
 
     Raises:
-        Undecodable: It is none, too large, or not what its event type says.
+        EventError: It is none, too large, or not what its event type says.
     """
     values = _values(entry)
     event = _event_of(values, max_size)
-    if event is not None:
-        return event
-    try:
-        return event_from_json(_envelope(values), _text(values[2]), max_size)
-    except EventError as error:
-        raise Undecodable(str(error), type(error).__name__) from error
+    return event_from_json(_envelope(values), _text(values[2]), max_size) if event is None else event
 
 
 def read_kept_event(entry: Sequence[bytes]) -> Event | None:
     """Read an event of any size; plain where it is not what its type says, None where there is none."""
     try:
         return read_event(entry, sys.maxsize)
-    except Undecodable:
-        with suppress(Undecodable, ValueError):
+    except EventError:
+        with suppress(ValueError):
             return Event.model_validate_json(_envelope(_values(entry)))
     return None
 
@@ -174,7 +161,7 @@ def _event_of(values: Sequence[bytes], max_size: int) -> Event | None:
             hops = _HOPS[count]
         time = datetime.fromisoformat(text)
         return event_from_parts(_text(event_type), payload, time, own_id, correlation_id, causation_id, hops)
-    except (ValueError, KeyError, Undecodable):
+    except (ValueError, KeyError):
         return None
 
 
@@ -196,16 +183,16 @@ def _envelope(values: Sequence[bytes]) -> bytes:
     version, event_id, event_type, moment, lineage, headers, payload = values
     if version != FORMAT:
         msg = f"the entry is in format {version[:20]!r}, this worker reads {FORMAT.decode()}; is it older than others?"
-        raise Undecodable(msg, "FormatError")
+        raise FormatError(msg)
     correlation_id, causation_id, hops = event_id, b"null", b"0"
     if lineage:
         parts = lineage.split(b" ")
         if len(parts) != 3:
-            raise Undecodable(f"the lineage has {len(parts)} parts instead of 3", "FormatError")
+            raise FormatError(f"the lineage has {len(parts)} parts instead of 3")
         correlation_id, causation, hops = parts
         causation_id = b"null" if causation == b"-" else b'"%b"' % causation
     if b'"' in event_id or b'"' in moment or b'"' in lineage:
-        raise Undecodable("the id, the time or the lineage holds a quotation mark", "FormatError")
+        raise FormatError("the id, the time or the lineage holds a quotation mark")
     return (
         b'{"event_type":%b,"id":"%b","timestamp":"%b","correlation_id":"%b","causation_id":%b,"hops":%b,'
         b'"headers":%b,"payload":%b}'
@@ -222,7 +209,7 @@ def _values(entry: Sequence[bytes]) -> Sequence[bytes]:
         return [found[name] for name in _FIELDS]
     except KeyError as missing:
         name = missing.args[0].decode()
-        raise Undecodable(f"the entry has no field {name!r}, so it is no event", "KeyError") from None
+        raise FormatError(f"the entry has no field {name!r}, so it is no event") from None
 
 
 # As `event_record` writes them.
@@ -239,7 +226,7 @@ def _text(event_type: bytes) -> str:
     try:
         return event_type.decode()
     except UnicodeDecodeError as error:
-        raise Undecodable("the event type is no UTF-8", "UnicodeDecodeError") from error
+        raise FormatError("the event type is no UTF-8") from error
 
 
 # --- deliveries ------------------------------------------------------------------------------------------
@@ -253,21 +240,70 @@ def delivery_record(
     return (*event, "delivery", json.dumps(facts))
 
 
-def read_delivery(entry: Sequence[bytes], max_size: int, *, recovered: bool, receipt: object) -> Delivery:
-    """Read what is handed over from either stream.
+class _EventOfEntry:
+    """Reads a delivery's event when it is first asked for, into the instance's dict: it is found there from then on."""
+
+    def __get__(self, delivery: StoredDelivery, owner: type) -> Event:
+        if delivery.problem:
+            raise FormatError(delivery.problem)
+        event = delivery.__dict__["event"] = read_event(delivery.entry, delivery.max_size)
+        return event
+
+
+class StoredDelivery(Delivery):
+    """A delivery as it stands in a stream. Its event is read when it is asked for, or else it is not.
+
+    A hand of events takes some twenty objects each, which the garbage collector would walk again and again while they
+    wait for their handlers, and for being settled. Their bytes take two.
+
+    Attributes:
+        entry: Its fields: name, value, name, value.
+        max_size: See `read_event`.
+        problem: What is wrong with what stands beside the event, if anything is.
+    """
+
+    entry: Sequence[bytes]
+    max_size: int
+    problem: str = ""
+
+    # Asking for it raises EventError where there is no event in the entry.
+    event = _EventOfEntry()
+
+    def __init__(
+        self,
+        entry: Sequence[bytes],
+        max_size: int,
+        attempt: int,
+        origin: Origin,
+        organs: tuple[str, ...] | None,
+        receipt: object,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        fields = self.__dict__
+        fields["entry"] = entry
+        fields["max_size"] = max_size
+        fields["attempt"] = attempt
+        fields["origin"] = origin
+        fields["organs"] = organs
+        fields["receipt"] = receipt
+        fields["attempts"] = attempts
+
+    def seal(self) -> None:
+        """See `Delivery.seal`."""
+        self.__dict__.pop("event", None)
+
+
+def read_delivery(entry: Sequence[bytes], max_size: int, *, recovered: bool, receipt: object) -> StoredDelivery:
+    """Read what is handed over from either stream, but for its event.
 
     Args:
         entry: The fields of an entry.
         max_size: See `read_event`.
         recovered: Whether it was taken over from a dead worker. A retry, redrive or replay stays what it is.
         receipt: The delivery's.
-
-    Raises:
-        Undecodable: There is no event in it.
     """
-    event = read_event(entry, max_size)
     if len(entry) < 2 or entry[-2] != b"delivery":
-        return Delivery(event, 1, "recovered" if recovered else "live", None, receipt)
+        return StoredDelivery(entry, max_size, 1, "recovered" if recovered else "live", None, receipt)
     try:
         facts = json.loads(entry[-1])
         attempt, origin, names = facts["attempt"], facts["origin"], facts["organs"]
@@ -278,9 +314,11 @@ def read_delivery(entry: Sequence[bytes], max_size: int, *, recovered: bool, rec
             msg = f"the Organs {names!r:.40}"
             raise ValueError(msg)
         organs = None if names is None else tuple(names)
-        return Delivery(event, attempt, origin, organs, receipt, _attempts_in(facts["attempts"]))
+        return StoredDelivery(entry, max_size, attempt, origin, organs, receipt, _attempts_in(facts["attempts"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Undecodable(f"its field 'delivery' cannot be read: {error}", type(error).__name__) from error
+        delivery = StoredDelivery(entry, max_size, 1, "live", None, receipt)
+        delivery.__dict__["problem"] = f"its field 'delivery' cannot be read: {error}"
+        return delivery
 
 
 def event_part(entry: Sequence[bytes]) -> Sequence[bytes]:
