@@ -14,7 +14,7 @@ from uuid import UUID
 from necrostack.clock import SYSTEM_CLOCK, Clock, sleep
 from necrostack.delivery import DeadLetter, Delivery, Settlement
 from necrostack.errors import BackendError
-from necrostack.event import MAX_EVENT_SIZE, Event
+from necrostack.event import MAX_EVENT_SIZE, Event, admit
 from necrostack.finding import Finding
 from necrostack.patience import Outage
 
@@ -90,6 +90,24 @@ class Backend(ABC):
         delivery is to be settled with a dead letter.
         """
         return await self.pull(limit=limit, timeout=timeout)
+
+    def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:
+        """Make sure that events can be kept, and return them in the form that is best for `Settlement.emitted`.
+
+        A Spine asks for this as soon as a handler has returned. What a backend writes then, it need not hold as objects
+        until the delivery is settled, and not look at again.
+
+        Args:
+            events: What an Organ emitted.
+            beside: What this returned before, for other Organs that got the same delivery.
+
+        Returns:
+            `beside` and `events`, in order, as events of their declared classes.
+
+        Raises:
+            EventError: One of them is not what its event type says, or too large.
+        """
+        return [*beside, *[admit(event, self.max_event_size)[0] for event in events]]
 
     @abstractmethod
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:

@@ -10,7 +10,6 @@ from typing import Protocol
 from necrostack.backend import Backend
 from necrostack.delivery import Delivery
 from necrostack.errors import EventError, HandlerResultError
-from necrostack.event import admit
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import logger
 from necrostack.patience import Patience
@@ -88,11 +87,10 @@ class Committer:
                 try:
                     accepted = await self._patience.through(lambda: self._backend.settle(*steps))  # noqa: B023
                 except EventError as error:
-                    if not any(self._without_misfits(step) for step in steps):
-                        # No event is to blame: one by one, the step comes up that leads to too much at once.
-                        if at_once == 1:
-                            self._without_emissions(steps[0], error)
-                        at_once = 1
+                    # Each event was admitted: one by one, the step comes up that leads to too much at once.
+                    if at_once == 1:
+                        self._without_emissions(steps[0], error)
+                    at_once = 1
                     continue
                 del self._waiting[: len(steps)]
                 self._oldest = time.monotonic()
@@ -133,25 +131,12 @@ class Committer:
         except Exception as error:  # noqa: BLE001 -- handed on to the run, which raises it
             self._observer.failed(error)
 
-    def _without_misfits(self, step: Step) -> bool:
-        """Make the emission of what cannot be kept the failure of the Organ that emitted it."""
-        misfits: dict[str, EventError] = {}
-        for event, organ in zip(step.emitted, step.emitters, strict=True):
-            try:
-                admit(event, self._backend.max_event_size)
-            except EventError as misfit:
-                misfits.setdefault(organ, misfit)
-        step.drop_emitted(misfits)
-        for organ, reason in misfits.items():
-            self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(reason)))
-        return bool(misfits)
-
     def _without_emissions(self, step: Step, error: EventError) -> None:
         """Make it the failure of those who emitted that all they emitted together cannot be kept."""
         if not step.emitted:
             raise error
         organs = dict.fromkeys(step.emitters)
-        step.drop_emitted(organs)
+        step.set_emitted((), ())
         for organ in organs:
             self._taker.fail(step, self._tally.organs[organ], HandlerResultError(str(error)))
 

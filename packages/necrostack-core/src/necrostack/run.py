@@ -83,7 +83,7 @@ class Run:
             deduplicate=settings.deduplicate,
             unrouted=settings.unrouted,
         )
-        self._taker = StepTaker(settings.retry, settings.instrumentation, self.tally)
+        self._taker = StepTaker(settings.retry, settings.instrumentation, self.tally, backend.admit)
         self._committer = Committer(backend, self._taker, self._patience, self.tally, self, settings.instrumentation)
         # Pulled, not started; and what each worker has in work.
         self._hand: deque[Delivery] = deque()

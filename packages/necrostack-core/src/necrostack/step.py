@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -43,7 +43,6 @@ class Step(Settlement):
         emitters: The name of the Organ behind each emitted event.
     """
 
-    emitted: tuple[Event, ...] = ()
     emitters: tuple[str, ...] = ()
 
     def __init__(self, delivery: Delivery) -> None:
@@ -51,18 +50,11 @@ class Step(Settlement):
         # they are the class's defaults.
         self.__dict__["delivery"] = delivery
 
-    def add_emitted(self, emitted: tuple[Event, ...], organ: str) -> None:
-        """An Organ emitted something."""
+    def set_emitted(self, emitted: Sequence[Event], emitters: tuple[str, ...]) -> None:
+        """Say what was emitted until now, and by whom."""
         fields = self.__dict__
-        fields["emitted"] = self.emitted + emitted
-        fields["emitters"] = self.emitters + (organ,) * len(emitted)
-
-    def drop_emitted(self, organs: Collection[str]) -> None:
-        """Keep nothing of what these Organs emitted."""
-        fields = self.__dict__
-        kept = [pair for pair in zip(self.emitted, self.emitters, strict=True) if pair[1] not in organs]
-        fields["emitted"] = tuple([event for event, _ in kept])
-        fields["emitters"] = tuple([organ for _, organ in kept])
+        fields["emitted"] = emitted
+        fields["emitters"] = emitters
 
     def add_retry(self, retry: Retry) -> None:
         """Somebody gets the event again."""
@@ -76,7 +68,22 @@ class Step(Settlement):
 class StepTaker:
     """Runs handlers, and decides what becomes of those that fail."""
 
-    def __init__(self, default_retry: RetryPolicy, instrumentation: Instrumentation | None, tally: Tally) -> None:
+    def __init__(
+        self,
+        default_retry: RetryPolicy,
+        instrumentation: Instrumentation | None,
+        tally: Tally,
+        admit: Callable[[Sequence[Event], Sequence[Event]], Sequence[Event]],
+    ) -> None:
+        """Make one for a run.
+
+        Args:
+            default_retry: For Organs without a policy of their own.
+            instrumentation: Who watches.
+            tally: What is counted.
+            admit: The backend's.
+        """
+        self._admit = admit
         self._default_retry = default_retry
         self._instrumentation = instrumentation
         self._tally = tally
@@ -134,12 +141,12 @@ class StepTaker:
         events: Sequence[Event] = (result,) if is_event(result) else _several(name, result)
         parent = step.delivery.event
         try:
-            children = tuple([caused_by(event, parent) for event in events])
+            children = [caused_by(event, parent) for event in events]
+            if self._instrumentation is not None:
+                children = [emitting(self._instrumentation, child, parent) for child in children]
+            step.set_emitted(self._admit(children, step.emitted), step.emitters + (name,) * len(children))
         except EventError as error:
             raise HandlerResultError(str(error)) from error
-        if self._instrumentation is not None:
-            children = tuple([emitting(self._instrumentation, child, parent) for child in children])
-        step.add_emitted(children, name)
 
     def fail(self, step: Step, organ: OrganTally, error: BaseException) -> None:
         """Decide what becomes of an Organ that failed: again later, or a dead letter. Count it, and log it, once."""

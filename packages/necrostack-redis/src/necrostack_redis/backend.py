@@ -31,7 +31,7 @@ from necrostack_redis.scripts import ENQUEUE, JOIN, LEAVE
 from necrostack_redis.settling import Settler
 from necrostack_redis.template import Template, read_client
 from necrostack_redis.trimming import Trimmer
-from necrostack_redis.wire import call_digest, check_fits, counted, event_record, until
+from necrostack_redis.wire import as_records, call_digest, check_fits, counted, event_record, until
 
 _LEAVE_AT_ONCE = 1000
 """How many entries a worker hands back in one script call when it leaves."""
@@ -162,6 +162,10 @@ class RedisBackend(Backend):
                 return taken
             await session.reader.wait(left)
             self._check_open()
+
+    def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:
+        """See `Backend.admit`. They are written at once: bytes are what is kept, and take the least until then."""
+        return as_records(events, beside, self.max_event_size)
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         """See `Backend.settle`.

@@ -8,7 +8,7 @@ from typing import Any
 
 from necrostack.delivery import Delivery, Failure, Settlement
 from necrostack.errors import EventError
-from necrostack.event import admit, payload_json
+from necrostack.event import payload_json
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.keys import Keys
 from necrostack_redis.link import Link
@@ -17,6 +17,7 @@ from necrostack_redis.scripts import SETTLE
 from necrostack_redis.wire import (
     Record,
     StoredDelivery,
+    as_records,
     check_fits,
     counted,
     delivery_record,
@@ -113,8 +114,9 @@ class Settler:
             return (receipt.stream, receipt.entry_id), 0
         counts = (len(ended.emitted), len(ended.retries), len(ended.dead))
         step: list[Any] = [receipt.stream, receipt.entry_id, "+", *counts]
-        for emitted in ended.emitted:
-            step += counted(event_record(*admit(emitted, self._max_event_size)))
+        if ended.emitted:
+            for record in as_records(ended.emitted, (), self._max_event_size).records:
+                step += counted(record)
         if ended.retries or ended.dead:
             record = _record_of(ended.delivery)
             attempt = ended.delivery.attempt + 1

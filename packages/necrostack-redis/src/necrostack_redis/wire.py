@@ -11,14 +11,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, get_args
+from typing import Any, get_args, overload
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
 from necrostack.errors import EventError, EventTooLarge
-from necrostack.event import Event, event_from_json, event_from_parts
+from necrostack.event import Event, admit, event_from_json, event_from_parts
 from necrostack.payload import json_bytes
 
 Record = Sequence[bytes | str]
@@ -66,6 +66,34 @@ def event_record(event: Event, payload: bytes) -> Record:
     )
 
 
+class Records(Sequence[Event]):
+    """Events as they are written. Each is read again for whoever asks for it.
+
+    Attributes:
+        records: What `event_record` returned, for each.
+    """
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Event]: ...
+
+    def __getitem__(self, index: int | slice) -> Event | Sequence[Event]:
+        if isinstance(index, slice):
+            return Records(self.records[index])
+        entry = [part if isinstance(part, bytes) else part.encode() for part in self.records[index]]
+        return read_event(entry, sys.maxsize)
+
+
 def counted(record: Record) -> Sequence[Any]:
     """Put a record as scripts take it: its length first."""
     return (len(record), *record)
@@ -74,6 +102,23 @@ def counted(record: Record) -> Sequence[Any]:
 def bytes_of(parts: Sequence[Any]) -> int:
     """About how many bytes records have: payloads and headers, beside which the rest is small."""
     return sum([len(part) for part in parts if type(part) is bytes])
+
+
+def as_records(events: Sequence[Event], beside: Sequence[Event], max_size: int) -> Records:
+    """Write events, unless they are written.
+
+    Args:
+        events: What was emitted.
+        beside: What was emitted before, and is written.
+        max_size: How many bytes of JSON payload and headers may have.
+
+    Raises:
+        EventError: See `necrostack.event.admit`.
+    """
+    if isinstance(events, Records):
+        return events
+    records = [event_record(*admit(event, max_size)) for event in events]
+    return Records([*as_records(beside, (), max_size).records, *records] if beside else records)
 
 
 def check_fits(parts: Sequence[Any], what: str, *facts: object) -> int:
