@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from necrostack.value import Value
+
 Severity = Literal["error", "warning", "note"]
 """Something is wrong and must be mended; something may go wrong; something is good to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Finding(Value):
     """What a check found, and what to do about it.
 
     Attributes:

@@ -25,6 +25,7 @@ from necrostack.event import (
 )
 from necrostack.organ import Organ
 from necrostack.retry import RetryPolicy
+from necrostack.value import Value
 
 _UNIONS = (Union, types.UnionType)
 _NOTHING = (type(None), typing.NoReturn, typing.Never, typing_extensions.Never)
@@ -33,8 +34,8 @@ _TYPE_VARIABLES = (TypeVar, typing_extensions.TypeVar)
 _ABSENT: Any = inspect.Parameter.empty
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrganSpec:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class OrganSpec(Value):
     """An Organ, as it was found to be declared.
 
     Attributes:

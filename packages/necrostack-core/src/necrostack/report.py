@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from necrostack.value import Value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrganReport:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class OrganReport(Value):
     """What one Organ did in a run.
 
     Attributes:
@@ -26,8 +28,8 @@ class OrganReport:
     dead_lettered: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunReport(Value):
     """What a run did. Only what was committed counts as emitted, retried and dead-lettered.
 
     Attributes:

@@ -6,10 +6,11 @@ import random
 from dataclasses import dataclass
 
 from necrostack.errors import ConfigurationError, check_seconds
+from necrostack.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RetryPolicy(Value):
     """How often an Organ that failed gets its event again, and when.
 
     The delay doubles with each attempt up to `max_delay`. With jitter it is drawn evenly between 0 and that

@@ -9,10 +9,11 @@ from typing import Any
 
 from necrostack.event import literal_event_type
 from necrostack.inspection import OrganSpec
+from necrostack.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrganNode:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class OrganNode(Value):
     """One Organ in the graph.
 
     Attributes:
@@ -28,8 +29,8 @@ class OrganNode:
     is_async: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Topology(Value):
     """Organs, event types, and what is odd about how they hang together.
 
     Attributes:
