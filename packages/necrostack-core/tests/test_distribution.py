@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 import necrostack
 
 CONTRACT = {
@@ -49,7 +51,8 @@ def test_the_core_depends_on_pydantic_and_what_pydantic_brings() -> None:
     assert names == {"pydantic", "typing-extensions"}
 
 
-def test_importing_the_package_loads_no_edge_and_no_tool() -> None:
+@pytest.mark.parametrize("what", ["import necrostack", "from necrostack import *"])
+def test_importing_the_package_loads_no_edge_and_no_tool(what: str) -> None:
     unwanted = {
         "opentelemetry",
         "pytest",
@@ -59,7 +62,7 @@ def test_importing_the_package_loads_no_edge_and_no_tool() -> None:
         "necrostack.cli",
         "necrostack.testing",
     }
-    program = f"import necrostack, sys; print(*sorted({unwanted!r} & sys.modules.keys()))"
+    program = f"{what}\nimport sys; print(*sorted({unwanted!r} & sys.modules.keys()))"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

@@ -15,7 +15,7 @@ import pytest
 import necrostack
 
 HERE = Path(necrostack.__file__).parent
-# What `import necrostack` may load, for it costs every program: asyncio, pydantic, and what these load.
+# What all public names may load, for it costs every program: asyncio, pydantic, and what these load.
 BUDGET = "import asyncio, pydantic; pydantic.create_model('M', a=(int, 1)); pydantic.TypeAdapter(int)"
 
 
@@ -52,12 +52,19 @@ def test_a_name_that_is_not_there_is_an_attribute_error_that_says_so() -> None:
 
 
 def test_importing_costs_little_beyond_pydantic_and_asyncio() -> None:
-    brought = modules_after(f"{BUDGET}\nimport necrostack") - modules_after(BUDGET)
+    brought = modules_after(f"{BUDGET}\nfrom necrostack import *") - modules_after(BUDGET)
 
     foreign = sorted(name for name in brought if name.partition(".")[0] != "necrostack")
 
     assert [name for name in foreign if name.partition(".")[0] not in sys.stdlib_module_names] == []
     assert len(foreign) <= 10, foreign
+
+
+def test_the_package_alone_loads_neither_pydantic_nor_asyncio() -> None:
+    brought = modules_after("import necrostack")
+
+    assert {name for name in brought if name.partition(".")[0] == "necrostack"} == {"necrostack"}
+    assert not {"pydantic", "asyncio"} & brought
 
 
 def test_no_module_prints_or_logs_when_it_is_imported() -> None:
