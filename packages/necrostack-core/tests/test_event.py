@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, cast
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import core_schema
 
 from necrostack.errors import EventError, EventTooLarge
 from necrostack.event import (
@@ -311,6 +324,247 @@ def test_a_copy_with_changes_is_validated() -> None:
         event.model_copy(update={"timestamp": NAIVE})
     with pytest.raises(ValidationError, match="bogus"):
         event.model_copy(update={"bogus": 1})
+
+
+# --- what a constructor does not leave to pydantic ----------------------------------------------------------
+
+
+T = TypeVar("T")
+
+
+class Box(BaseModel, Generic[T], frozen=True):
+    inside: T
+    note: str | None = None
+
+
+class BoxFilled(Event, Generic[T]):
+    event_type: Literal["EVENT_BOX_FILLED"] = "EVENT_BOX_FILLED"
+    payload: T
+
+
+class BoxEmptied(Event):
+    event_type: Literal["EVENT_BOX_EMPTIED"] = Field(default="EVENT_BOX_EMPTIED", validate_default=True)
+    payload: Box[int] = Field(default=Box(inside=0), description="what was in it")
+
+
+def as_validated(event: Event) -> Event:
+    """What pydantic makes of the same arguments, at the same time and under the same id."""
+    validated = type(event).model_validate({"payload": event.payload})
+    vars(validated).update(id=event.id, correlation_id=event.id, timestamp=event.timestamp)
+    return validated
+
+
+@given(st.text(max_size=5), st.integers())
+def test_an_event_made_of_a_payload_alone_is_what_pydantic_would_make_of_it(text: str, number: int) -> None:
+    order, box = Order(order_id=text, amount=number), Box[int](inside=number)
+    for event in (
+        OrderPlaced(payload=order),
+        RushOrderPlaced(payload=order),
+        BoxFilled[Order](payload=order),
+        BoxFilled[Box[int]](payload=box),
+        BoxEmptied(payload=box),
+    ):
+        validated = as_validated(event)
+
+        assert event == validated
+        assert hash(event) == hash(validated)
+        assert repr(event) == repr(validated)
+        assert list(vars(event).items()) == list(vars(validated).items())
+        assert event.__getstate__() == validated.__getstate__()
+        assert event.model_fields_set == validated.model_fields_set == {"payload"}
+        assert event.model_dump() == validated.model_dump()
+        assert event.model_dump_json(exclude_unset=True) == validated.model_dump_json(exclude_unset=True)
+        assert event.headers is validated.headers
+        assert event.timestamp.tzinfo is UTC
+        assert event.payload in (order, box)
+        for copied in (copy.copy(event), copy.deepcopy(event), event.model_copy(), Event.model_copy(event, deep=True)):
+            assert copied.__getstate__() == event.__getstate__()
+        assert Event.model_validate_json(event.model_dump_json()).id == event.id
+
+
+def test_that_takes_the_short_way_where_nothing_else_takes_part() -> None:
+    assert OrderPlaced._made_of == RushOrderPlaced._made_of == (Order, "EVENT_ORDER_PLACED")
+    assert BoxFilled[Order]._made_of == (Order, "EVENT_BOX_FILLED")
+
+
+def test_the_constructor_is_the_one_that_type_checkers_and_pydantic_derive_from_the_fields() -> None:
+    assert list(inspect.signature(OrderPlaced).parameters) == list(Event.model_fields)
+    assert not OrderPlaced.__pydantic_custom_init__
+    with pytest.raises(TypeError, match="positional"):
+        cast("Any", OrderPlaced)(Order(order_id="1"))
+
+
+class OpenOrder(BaseModel, frozen=True, revalidate_instances="always"):
+    order_id: str
+
+
+class SubclassedOrder(BaseModel, frozen=True, revalidate_instances="subclass-instances"):
+    order_id: str
+
+
+class Stated(BaseModel, frozen=True):
+    """By its schema it is an order."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return handler.generate_schema(Order)
+
+
+def upper(order: Order) -> Order:
+    return Order(order_id=order.order_id.upper())
+
+
+def not_directly_made() -> dict[str, tuple[type[Event], object]]:
+    """Classes in whose constructor something else takes part, each with a payload that shows it."""
+
+    class OnePlaced(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Order
+
+    class ByField(OnePlaced):
+        @field_validator("payload")
+        @classmethod
+        def _upper(cls, payload: Order) -> Order:
+            return upper(payload)
+
+    class ByEveryField(OnePlaced):
+        @field_validator("*")
+        @classmethod
+        def _refuse(cls, value: object) -> object:
+            raise ValueError("closed")
+
+    class InheritsAValidator(ByField):
+        event_type: Literal["EVENT_TWO"] = "EVENT_TWO"  # type: ignore[assignment]
+
+    class Before(OnePlaced):
+        @model_validator(mode="before")
+        @classmethod
+        def _upper(cls, data: Any) -> Any:
+            return {"payload": upper(data["payload"])}
+
+    class After(OnePlaced):
+        @model_validator(mode="after")
+        def _refuse(self) -> Self:
+            raise ValueError("closed")
+
+    class Annotation(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Annotated[Order, AfterValidator(upper)]
+
+    class TypeAnnotation(Event):
+        event_type: Annotated[Literal["EVENT_ONE"], AfterValidator(lambda _: 1 / 0)] = Field(
+            "EVENT_ONE", validate_default=True
+        )
+        payload: Order
+
+    class Private(OnePlaced):
+        _seen: list[int] = PrivateAttr(default_factory=list)
+
+    class PostInit(OnePlaced):
+        def model_post_init(self, context: Any, /) -> None:
+            vars(self)["payload"] = upper(self.payload)
+
+    class OwnInit(OnePlaced):
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**{**data, "payload": upper(data["payload"])})
+
+    class OpenType(Event):
+        event_type: Literal["EVENT_ONE", "EVENT_TWO"] = "EVENT_ONE"
+        payload: Order
+
+    class NoDefault(Event):
+        event_type: Literal["EVENT_ONE"]
+        payload: Order
+
+    class Configured(OnePlaced):
+        model_config = ConfigDict(revalidate_instances="always")
+
+    class Revalidated(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: OpenOrder
+
+    class RevalidatedBelow(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: SubclassedOrder
+
+    class Frozen(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Box[list[int]]
+
+    class RoundTrip(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Box[Any]
+
+    class OneOfTwo(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Order | OpenOrder
+
+    class OwnSchema(Event):
+        event_type: Literal["EVENT_ONE"] = "EVENT_ONE"
+        payload: Stated
+
+    order = Order(order_id="a")
+    usual: list[type[Event]] = [
+        ByField,
+        ByEveryField,
+        InheritsAValidator,
+        Before,
+        After,
+        Annotation,
+        TypeAnnotation,
+        Private,
+        PostInit,
+    ]
+    usual += [OwnInit, OpenType, NoDefault, Configured, OneOfTwo]
+    return {
+        **{cls.__name__: (cls, order) for cls in usual},
+        "Revalidated": (Revalidated, OpenOrder.model_construct(order_id=1)),
+        "RevalidatedBelow": (RevalidatedBelow, SubclassedOrder(order_id="a")),
+        "Frozen": (Frozen, Box[list[int]](inside=[1])),
+        "RoundTrip": (RoundTrip, Box[Any](inside={1})),
+        "OwnSchema": (OwnSchema, Stated.model_construct()),
+    }
+
+
+def outcome(make: Callable[[], Event]) -> object:
+    """What became of an event, but for its id and its time."""
+    try:
+        event = make()
+    except Exception as error:  # noqa: BLE001 -- it is compared
+        return repr(error)
+    kinds = {name: type(value) for name, value in vars(event).items()}
+    dump = event.model_dump(exclude={"id", "correlation_id", "timestamp"})
+    return dump, kinds, event.model_fields_set, event.__pydantic_private__, type(getattr(event.payload, "inside", None))
+
+
+@pytest.mark.parametrize("name", not_directly_made())
+def test_where_anything_else_takes_part_it_is_pydantic_that_makes_the_event(name: str) -> None:
+    found, payload = not_directly_made()[name]
+    cls: Any = found
+
+    assert cls._made_of is None
+    assert outcome(lambda: cls(payload=payload)) == outcome(lambda: cls.model_validate({"payload": payload}))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"payload": {"order_id": "1"}},
+        {"payload": {"order_id": 1}},
+        {"payload": None},
+        {"payload": Box[int](inside=1)},
+        {"payload": type("Sub", (Order,), {})(order_id="1")},
+        {"payload": Order(order_id="1"), "colour": "red"},
+        {"payload": Order(order_id="1"), "hops": 3},
+        {"payload": Order(order_id="1"), "event_type": "EVENT_OTHER"},
+        {"payload": Order(order_id="1"), "headers": {"a": "b"}},
+        {"orders": Order(order_id="1")},
+    ],
+    ids=repr,
+)
+def test_all_other_arguments_are_validated(arguments: dict[str, Any]) -> None:
+    assert outcome(lambda: OrderPlaced(**arguments)) == outcome(lambda: OrderPlaced.model_validate(arguments))
 
 
 # --- bytes --------------------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@ import importlib
 import subprocess
 import sys
 import types
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from uuid import uuid4
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, computed_field
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, computed_field
 
 from necrostack.errors import EventTypeError
-from necrostack.event import Event, as_declared, declarations, declared_class, literal_event_type
+from necrostack.event import Event, as_declared, declarations, declared_class, event_from_parts, literal_event_type
 
 T = TypeVar("T")
 SHIPPED = """
@@ -388,6 +390,50 @@ def test_a_payload_may_be_defined_after_its_event(run: Run) -> None:
     assert type(event) is module.Delivered
     with pytest.raises(TypeError, match="immutable"):
         event.payload.lines.append(1)
+
+
+INHERITING = """
+from __future__ import annotations
+from typing import Literal
+from pydantic import BaseModel
+from necrostack import Event
+
+
+class Parcel(BaseModel, frozen=True):
+    number: int
+
+
+class Sent(Event):
+    event_type: Literal["REGISTRY_SENT"] = "REGISTRY_SENT"
+    payload: Parcel
+
+
+class Returned(Sent):
+    event_type: Literal["REGISTRY_RETURNED"] = "REGISTRY_RETURNED"
+    payload: Reason
+
+
+class Reason(Parcel, frozen=True):
+    text: str
+"""
+
+
+def test_a_class_that_waits_for_its_payload_takes_none_of_the_class_that_it_inherits_from(run: Run) -> None:
+    module = run(INHERITING, "inheriting")
+    moment, event_id = datetime.now(UTC), uuid4()
+    parts = moment, event_id, event_id, None, 0
+
+    read = event_from_parts("REGISTRY_SENT", b'{"number":1}', *parts)
+    early = event_from_parts("REGISTRY_RETURNED", b'{"number":1}', *parts)
+    with pytest.raises(ValidationError, match="payload"):
+        module.Returned(payload=module.Parcel(number=1))
+    late = event_from_parts("REGISTRY_RETURNED", b'{"number":1,"text":"broken"}', *parts)
+
+    assert read is not None
+    assert type(read.payload) is module.Parcel
+    assert early is None
+    assert late is not None
+    assert type(late.payload) is module.Reason
 
 
 def test_a_payload_that_turns_out_mutable_when_it_is_completed_is_refused_then(run: Run) -> None:

@@ -139,6 +139,32 @@ class Event(_FrozenModel):
     _payload_models: ClassVar[frozenset[type]] = frozenset()
     # What reads its payload, where that is all there is to reading such an event; by class.
     _payload_reader: ClassVar[type[BaseModel] | None] = None
+    # Its payload's model and its event type, where an object of that model is all there is to making one; by class.
+    _made_of: ClassVar[tuple[type[BaseModel], str] | None] = None
+
+    if not TYPE_CHECKING:  # type checkers derive from the fields which arguments it takes
+
+        def __init__(self, /, **data: Any) -> None:
+            made_of = self._made_of
+            if made_of is None or len(data) != 1 or type(data.get("payload")) is not made_of[0]:
+                __tracebackhide__ = True
+                super().__init__(**data)
+                return
+            # Nothing is left to validate. This is what pydantic would make of it, at three quarters of the cost.
+            fields = self.__dict__
+            fields["id"] = fields["correlation_id"] = new_id()
+            fields["causation_id"] = None
+            fields["hops"] = 0
+            fields["timestamp"] = _now()
+            fields["event_type"] = made_of[1]
+            fields["payload"] = data["payload"]
+            fields["headers"] = NO_HEADERS
+            _set_fields_set(self, _PAYLOAD_ALONE)
+            _set_extra(self, None)
+            _set_private(self, None)
+
+        # pydantic calls an __init__ that does not say so whenever it validates.
+        __init__.__pydantic_base_init__ = True
 
     def to_json(self) -> bytes:
         """Write the whole event as JSON, UTF-8.
@@ -220,6 +246,7 @@ class Event(_FrozenModel):
         cls._payload_models = payload.models
         cls._payload_check = None
         cls._payload_reader = None if payload.needs_round_trip else _payload_reader(cls)
+        cls._made_of = None if payload.revalidates else _made_of(cls)
         if not payload.needs_check:
             return schema
         cls._payload_check = PayloadCheck(cls._payload_type, round_trip=payload.needs_round_trip)
@@ -233,6 +260,9 @@ class Event(_FrozenModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if not cls.__pydantic_complete__:  # what it inherits says nothing about it
+            cls._payload_models, cls._payload_check = frozenset(), None
+            cls._payload_reader = cls._made_of = None
         _declare(cls)
 
 
@@ -249,9 +279,11 @@ def _model_fields(schema: core_schema.CoreSchema, handler: GetCoreSchemaHandler)
 
 def _payload_reader(cls: type[Event]) -> type[BaseModel] | None:
     """Return the model of a class's payload, where no event of that class is made by anything else."""
-    decorators = cls.__pydantic_decorators__
+    decorators, event_type = cls.__pydantic_decorators__, cls.model_fields.get("event_type")
     if (
-        cls.model_config != Event.model_config
+        event_type is None  # such a class is refused later
+        or event_type.metadata
+        or cls.model_config != Event.model_config
         or cls.__get_pydantic_core_schema__.__func__ is not Event.__get_pydantic_core_schema__.__func__  # type: ignore[attr-defined]
         or decorators.validators
         or decorators.field_validators
@@ -267,6 +299,17 @@ def _payload_reader(cls: type[Event]) -> type[BaseModel] | None:
     model: Any = field.annotation
     is_model = isinstance(model, type) and issubclass(model, BaseModel)
     return model if is_model and not field.metadata else None
+
+
+def _made_of(cls: type[Event]) -> tuple[type[BaseModel], str] | None:
+    """Return the model of a class's payload and its event type, where an event is made of nothing else."""
+    model = cls._payload_reader
+    if model is None or cls._payload_models != {model}:
+        return None
+    event_type = literal_event_type(cls)
+    if event_type is None or cls.model_fields["event_type"].default != event_type:
+        return None
+    return model, event_type
 
 
 def _frozen(event: Event) -> Event:
@@ -608,21 +651,25 @@ def caused_by(event: Event, parent: Event) -> Event:
             f"emit a new event, without id="
         )
         raise EventError(msg)
-    lineage = {"correlation_id": parent.correlation_id, "causation_id": parent.id, "hops": parent.hops + 1}
     cls = type(event)
     if cls.__private_attributes__:
+        lineage = {"correlation_id": parent.correlation_id, "causation_id": parent.id, "hops": parent.hops + 1}
         return event.model_copy(update=lineage)
-    # What model_copy does, at a quarter of its cost: this runs once for every emitted event.
-    return _made(cls, event.__dict__ | lineage)
+    # What model_copy does, at a fifth of its cost: this runs once for every emitted event.
+    fields = event.__dict__.copy()
+    fields["correlation_id"] = parent.correlation_id
+    fields["causation_id"] = parent.id
+    fields["hops"] = parent.hops + 1
+    return _made(cls, fields)
 
 
 def _made(cls: type[Event], fields: dict[str, Any]) -> Event:
     """Make an event of values that were validated before."""
     event = _new(cls)
-    _set(event, "__dict__", fields)
-    _set(event, "__pydantic_fields_set__", _ALL_FIELDS)  # as after a way through bytes, which hold every field
-    _set(event, "__pydantic_extra__", None)
-    _set(event, "__pydantic_private__", None)
+    _set_dict(event, fields)
+    _set_fields_set(event, _ALL_FIELDS)  # as after a way through bytes, which hold every field
+    _set_extra(event, None)
+    _set_private(event, None)
     return event
 
 
@@ -632,5 +679,10 @@ def is_event(value: object) -> TypeIs[Event]:
 
 
 _new = object.__new__
-_set = object.__setattr__
+# Where pydantic keeps what an object holds. Bound once, each takes half the time of object.__setattr__.
+_set_dict = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 _ALL_FIELDS = set(Event.model_fields)
+_PAYLOAD_ALONE = {"payload"}

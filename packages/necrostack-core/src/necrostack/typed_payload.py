@@ -34,12 +34,14 @@ class PayloadSchema:
         needs_round_trip: Whether values may not come back equal from JSON: `Any`, bytes, ambiguous unions,
             validators and serializers of the user's own.
         models: The classes that a payload can be of, where no check is needed and it is always a model.
+        revalidates: Whether a model that is given as payload is validated once more.
     """
 
     def __init__(self, schema: Schema, resolve: Callable[[Any], Schema]) -> None:
         self.problem = ""
         self.needs_freezing = False
         self.needs_round_trip = False
+        self.revalidates = False
         self._resolve = resolve
         self._seen: set[str] = set()
         self._visit(schema, admits_nan=True)
@@ -98,6 +100,9 @@ class PayloadSchema:
         schema = self._resolve(schema) if schema["type"] == "definition-ref" else schema
         kind = schema["type"]
         if kind == "model" and not schema.get("root_model"):
+            config = schema.get("config") or {}
+            setting = schema.get("revalidate_instances", config.get("revalidate_instances", "never"))
+            self.revalidates |= setting != "never"
             yield schema["cls"]
         elif kind in ("model", "default", "definitions") or (kind.startswith("function-") and "schema" in schema):
             yield from self._outermost(schema["schema"])
