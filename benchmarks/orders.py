@@ -27,6 +27,15 @@ def order_id(number: int) -> str:
     return f"order-{number:08d}"
 
 
+def order_number(name: str) -> int:
+    """Say which number an order has.
+
+    >>> order_number(order_id(7))
+    7
+    """
+    return int(name.removeprefix("order-"))
+
+
 def order_fields(name: str) -> dict[str, JsonValue]:
     """Make the unvalidated fields of one order, as they would come out of a request."""
     return {

@@ -243,9 +243,10 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
         ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
         ("W3", 130, ["A→B→C"], set()),
         ("W3f", 130, ["1→10", "A→B, C→D"], set()),
-        ("W4", 130, ["200 events/s"], set()),
+        ("W4", 130, ["200 events/s", "70% of capacity"], set()),
         ("W6", 1, ["idle"], set()),
         ("W7", 20, ["2 × 1"], set()),
+        ("W8", 3000, ["on Redis", "in process"], set()),
         ("W5", 1, ["in process", "on Redis"], set()),
     ],
 )
@@ -273,7 +274,7 @@ def test_an_unknown_workload_is_refused_with_the_known_ones() -> None:
     done = benchmarks("W99")
 
     assert done.returncode == 2
-    assert "there is no workload 'W99'; there are W1, W1g, W2, W2p, W3, W3f, W4, W5, W6, W7" in done.stderr
+    assert "there is no workload 'W99'; there are W1, W1g, W2, W2p, W3, W3f, W4, W5, W6, W7, W8" in done.stderr
 
 
 def test_a_run_that_lost_an_event_fails(tmp_path: Path) -> None:

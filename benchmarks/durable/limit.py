@@ -4,17 +4,18 @@ An event is an entry of two fields: its type, and all of it as JSON. No recovery
 no dead letters, no lineage, no lease, no error handling, no inspection of what a handler returns.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from benchmarks.durable import Emit
+from benchmarks.durable import Emit, EmitMany
 from benchmarks.durable.progress import Progress
 from benchmarks.envelope import Envelope, OrderConfirmed, OrderPlaced, OrderShipped
-from benchmarks.orders import Order, new_order, order_id
+from benchmarks.orders import Order
+from benchmarks.peers.settled import fill_in_bulk
 
 STREAM, GROUP, CONSUMER = "orders", "workers", "worker"
 COUNT = 100
@@ -47,12 +48,21 @@ def _fields(event: Envelope) -> dict[str, bytes | str]:
 
 async def fill(url: str, n: int) -> None:
     """Enqueue n orders."""
+    await fill_in_bulk(bulk_emitter, url, n, COUNT)
+
+
+@asynccontextmanager
+async def bulk_emitter(url: str) -> AsyncIterator[EmitMany]:
+    """Emit through pipelines."""
     client = _client(url)
-    for start in range(0, n, COUNT):
+
+    async def emit(orders: Sequence[Order]) -> None:
         async with client.pipeline(transaction=False) as pipeline:
-            for number in range(start, min(start + COUNT, n)):
-                pipeline.xadd(STREAM, _fields(OrderPlaced(payload=new_order(order_id(number)))))
+            for order in orders:
+                pipeline.xadd(STREAM, _fields(OrderPlaced(payload=order)))
             await pipeline.execute()
+
+    yield emit
     await client.aclose()
 
 

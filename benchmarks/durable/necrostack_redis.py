@@ -1,13 +1,14 @@
 """NecroStack with its Redis backend, everything at its defaults unless the shape says otherwise."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from benchmarks.durable import CONCURRENCY, TIMEOUT, Emit
+from benchmarks.durable import CONCURRENCY, TIMEOUT, Emit, EmitMany
 from benchmarks.durable.progress import Progress
-from benchmarks.orders import Order, new_order, order_id
+from benchmarks.orders import Order
+from benchmarks.peers.settled import fill_in_bulk
 from necrostack import Event, Organ, Spine
 from necrostack_redis import RedisBackend
 
@@ -102,10 +103,18 @@ class Biller(Organ[OrderShipped]):
 
 async def fill(url: str, n: int) -> None:
     """Enqueue n orders."""
+    await fill_in_bulk(bulk_emitter, url, n, _BULK)
+
+
+@asynccontextmanager
+async def bulk_emitter(url: str) -> AsyncIterator[EmitMany]:
+    """Emit all of them with one call."""
     async with RedisBackend(url) as backend:
-        for start in range(0, n, _BULK):
-            numbers = range(start, min(start + _BULK, n))
-            await backend.enqueue(*[OrderPlaced(payload=new_order(order_id(number))) for number in numbers])
+
+        async def emit(orders: Sequence[Order]) -> None:
+            await backend.enqueue(*[OrderPlaced(payload=order) for order in orders])
+
+        yield emit
 
 
 @asynccontextmanager

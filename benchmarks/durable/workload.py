@@ -10,6 +10,9 @@ from benchmarks.peers.systems import LIMIT, OURS, answering, chaining, consuming
 RATE = 200
 """How many events a second are on their way in W4."""
 
+SHARE = 0.7
+"""Or which share of what a system can take."""
+
 _READING = "XREADGROUP COUNT 100, one XACK"
 
 
@@ -35,11 +38,15 @@ def _chain(n: int) -> Sequence[Case]:
 
 
 def _latency(n: int) -> Sequence[Case]:
-    shape = f"{RATE} events/s"
+    shape, loaded = f"{RATE} events/s", f"{SHARE:.0%} of capacity"
+    many = 25 * n  # some seconds for each system
     return [
         LIMIT.case("durable.latency", shape, n, RATE, note="blocking XREADGROUP"),
         OURS.case("durable.latency", shape, n, RATE),
-        *answering(n, shape, RATE),
+        *[peer.case("durable.latency", shape, n, RATE) for peer in answering()],
+        LIMIT.case("durable.loaded", loaded, many, SHARE, note=f"{_READING}; {LIMIT.bulk}"),
+        OURS.case("durable.loaded", loaded, many, SHARE, note=f"{OURS.how}; bulk"),
+        *[peer.case("durable.loaded", loaded, peer.some(many), SHARE) for peer in answering()],
     ]
 
 
@@ -72,7 +79,11 @@ LATENCY = Workload(
     figures=[
         Figure(key="p50_ms", heading="p50 ms", digits=2),
         Figure(key="p99_ms", heading="p99 ms", digits=2, compared=True),
+        Figure(key="p999_ms", heading="p99.9 ms", digits=2),
         Figure(key="max_ms", heading="max ms", digits=1),
+        Figure(key="per_second", heading="events/s"),
+        Figure(key="kept", heading="% of its schedule"),
+        Figure(key="busy", heading="worker CPU %"),
     ],
     cases=_latency,
     surroundings=server_version,

@@ -1,17 +1,17 @@
 """FastStream: subscribers read a stream each, with a group; the event is acknowledged after its handler."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from faststream.redis import RedisBroker, StreamSub
 
-from benchmarks.durable import Emit
+from benchmarks.durable import Emit, EmitMany
 from benchmarks.durable.progress import Progress
 from benchmarks.envelope import OrderConfirmed, OrderPlaced, OrderShipped
-from benchmarks.orders import Order, new_order, order_id
-from benchmarks.peers.settled import create_group, until_none_pending
+from benchmarks.orders import Order
+from benchmarks.peers.settled import create_group, fill_in_bulk, until_none_pending
 
 STREAM, GROUP = "orders", "workers"
 _BULK = 100
@@ -47,15 +47,23 @@ async def emitter(url: str) -> AsyncIterator[Emit]:
 
 
 async def fill(url: str, n: int) -> None:
+    """Publish all."""
+    await fill_in_bulk(bulk_emitter, url, n, _BULK)
+
+
+@asynccontextmanager
+async def bulk_emitter(url: str) -> AsyncIterator[EmitMany]:
     """Publish through redis-py pipelines."""
     async with new_broker(url) as broker:
         client = await broker.connect()
-        for start in range(0, n, _BULK):
+
+        async def emit(orders: Sequence[Order]) -> None:
             async with client.pipeline(transaction=False) as pipeline:
-                for number in range(start, min(start + _BULK, n)):
-                    event = OrderPlaced(payload=new_order(order_id(number)))
-                    await broker.publish(event, stream=STREAM, pipeline=pipeline)
+                for order in orders:
+                    await broker.publish(OrderPlaced(payload=order), stream=STREAM, pipeline=pipeline)
                 await pipeline.execute()
+
+        yield emit
 
 
 async def chain(url: str, progress: Progress) -> None:

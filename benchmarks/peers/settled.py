@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from benchmarks.durable import Emit
+from benchmarks.durable import Emit, EmitMany
 from benchmarks.orders import new_order, order_id
 
 _AT_ONCE = 100
@@ -48,3 +48,15 @@ async def fill_by_emitting(emitter: Callable[[str], AbstractAsyncContextManager[
                 await emit(new_order(order_id(number)))
 
         await asyncio.gather(*[emit_some() for _ in range(min(n, _AT_ONCE))])
+
+
+async def fill_in_bulk(
+    bulk_emitter: Callable[[str], AbstractAsyncContextManager[EmitMany]],
+    url: str,
+    n: int,
+    bulk: int,
+) -> None:
+    """Enqueue n orders, so many with each call."""
+    async with bulk_emitter(url) as emit:
+        for start in range(0, n, bulk):
+            await emit([new_order(order_id(number)) for number in range(start, min(start + bulk, n))])

@@ -1,15 +1,16 @@
 """streaQ: a call of a function, with a lock, a result and a lease for each; on coredis instead of redis-py."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from streaq import Worker
 
-from benchmarks.durable import Emit
+from benchmarks.durable import Emit, EmitMany
 from benchmarks.durable.progress import Progress
 from benchmarks.envelope import OrderConfirmed, OrderPlaced, OrderShipped
-from benchmarks.orders import Order, new_order, order_id
+from benchmarks.orders import Order
+from benchmarks.peers.settled import fill_in_bulk
 
 TASK = "ORDER_PLACED"
 _BULK = 100
@@ -31,11 +32,20 @@ async def emitter(url: str) -> AsyncIterator[Emit]:
 
 
 async def fill(url: str, n: int) -> None:
+    """Enqueue all."""
+    await fill_in_bulk(bulk_emitter, url, n, _BULK)
+
+
+@asynccontextmanager
+async def bulk_emitter(url: str) -> AsyncIterator[EmitMany]:
     """Enqueue with `enqueue_many`."""
     async with _worker(url) as worker:
-        for start in range(0, n, _BULK):
-            events = [OrderPlaced(payload=new_order(order_id(i))) for i in range(start, min(start + _BULK, n))]
+
+        async def emit(orders: Sequence[Order]) -> None:
+            events = [OrderPlaced(payload=order) for order in orders]
             await worker.enqueue_many([worker.enqueue_unsafe(TASK, event) for event in events])
+
+        yield emit
 
 
 async def consume(url: str, progress: Progress, concurrency: int = 100) -> None:

@@ -165,6 +165,6 @@ def chaining(n: int, shape: str) -> list[Case]:
     return [peer.case("durable.run", shape, peer.some(n), function="chain") for peer in PEERS if peer.chains]
 
 
-def answering(n: int, shape: str, rate: int) -> list[Case]:
-    """Each handling what comes at a rate; batches are for what waits."""
-    return [peer.case("durable.latency", shape, n, str(rate)) for peer in PEERS if peer.name != "faststream batch"]
+def answering() -> list[System]:
+    """Those that handle what comes at a rate; batches are for what waits."""
+    return [peer for peer in PEERS if peer.name != "faststream batch"]
