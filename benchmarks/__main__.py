@@ -5,9 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.case import Case, Workload
+from benchmarks.case import Case, Result, Workload
+from benchmarks.earlier import Run, RunsDiffer, read
 from benchmarks.machine import machine, versions
+from benchmarks.overview import overview
 from benchmarks.plot import Table, svg
 from benchmarks.report import as_data, document, markdown
 from benchmarks.rounds import missing, run_rounds
@@ -31,9 +34,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=_positive, help="the scale of each workload")
     parser.add_argument("--only", action="append", metavar="SYSTEM", help="this system and the limit; repeatable")
     parser.add_argument("--shape", action="append", help="only this shape; repeatable")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        action="append",
+        dest="earlier",
+        metavar="FILE",
+        help="measure nothing: show what --json wrote before; repeatable, rounds of one case come together",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the first figure of every case as an SVG")
+    parser.add_argument("--overview", type=Path, metavar="FILE", help="draw all ratios to the limit as one SVG")
     return parser
 
 
@@ -49,13 +61,14 @@ def _chosen_workloads(parser: argparse.ArgumentParser, names: Sequence[str]) -> 
     return [known[name.lower()] for name in names] or list(WORKLOADS)
 
 
+def _is_chosen(case: Case, options: argparse.Namespace) -> bool:
+    return (not options.only or case.is_limit or case.system in options.only) and (
+        not options.shape or case.shape in options.shape
+    )
+
+
 def _chosen_cases(workload: Workload, options: argparse.Namespace) -> list[Case]:
-    chosen = [
-        case
-        for case in workload.cases(options.n or workload.n)
-        if (not options.only or case.is_limit or case.system in options.only)
-        and (not options.shape or case.shape in options.shape)
-    ]
+    chosen = [case for case in workload.cases(options.n or workload.n) if _is_chosen(case, options)]
     for case in chosen:
         if lacking := missing(case):
             lacked = ", ".join(lacking)
@@ -64,33 +77,44 @@ def _chosen_cases(workload: Workload, options: argparse.Namespace) -> list[Case]
     return [case for case in chosen if not missing(case)]
 
 
+def _measure(workloads: Sequence[Workload], options: argparse.Namespace) -> Run:
+    results, used, surroundings = dict[str, list[Result]](), list[Case](), dict[str, str]()
+    for workload in workloads:
+        cases = _chosen_cases(workload, options)
+        rounds = options.rounds or workload.rounds
+        results[workload.name] = run_rounds(cases, rounds=rounds, warmups=workload.warmups, tell=_tell)
+        used += cases
+        surroundings |= workload.surroundings()
+    return Run(machine=machine(), versions=versions(used) | surroundings, results=results)
+
+
 def main() -> int:
-    """Run what the command line asks for; 1 when a round failed or was not exact."""
+    """Run what the command line asks for, or read what ran; 1 when a round failed or was not exact."""
     parser = _parser()
     options = parser.parse_args()
     workloads = _chosen_workloads(parser, options.workloads)
-    tables, data, drawn, is_sound, used, surroundings = [], [], list[Table](), True, list[Case](), dict[str, str]()
+    try:
+        run = read(options.earlier, workloads) if options.earlier else _measure(workloads, options)
+    except RunsDiffer as difference:
+        parser.error(str(difference))
+    tables, data = list[Table](), list[dict[str, Any]]()
     for workload in workloads:
-        cases = _chosen_cases(workload, options)
-        results = run_rounds(cases, rounds=options.rounds or workload.rounds, warmups=workload.warmups, tell=_tell)
-        lines = summarise(results, workload.figures)
-        tables.append(markdown(workload, lines))
-        data.append(as_data(workload, lines, results))
-        drawn.append((workload, lines))
-        is_sound = is_sound and all(line.is_sound for line in lines)
-        used += cases
-        surroundings |= workload.surroundings()
-    measured_with = versions(used) | surroundings
-    text = document(machine(), measured_with, tables)
+        if results := [result for result in run.results[workload.name] if _is_chosen(result.case, options)]:
+            lines = summarise(results, workload.figures)
+            tables.append((workload, lines))
+            data.append(as_data(workload, lines, results))
+    text = document(run.machine, run.versions, [markdown(workload, lines) for workload, lines in tables])
     sys.stdout.write(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
-        found = {"machine": machine(), "versions": measured_with, "workloads": data}
+        found = {"machine": run.machine, "versions": run.versions, "workloads": data}
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if options.plot:
-        options.plot.write_text(svg(drawn), encoding="utf-8")
-    return 0 if is_sound else 1
+        options.plot.write_text(svg(tables), encoding="utf-8")
+    if options.overview:
+        options.overview.write_text(overview(tables), encoding="utf-8")
+    return 0 if all(line.is_sound for _, lines in tables for line in lines) else 1
 
 
 if __name__ == "__main__":

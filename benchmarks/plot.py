@@ -6,20 +6,23 @@ from html import escape
 from itertools import groupby
 from typing import Final
 
-from benchmarks.case import Workload
+from benchmarks.case import Case, Workload
 from benchmarks.summary import Line
 
 Table = tuple[Workload, Sequence[Line]]
 
-_WIDTH: Final = 960
+WIDTH: Final = 960
 _NAMES: Final = 190
 """How much of the width the names have; the bars begin there."""
 _BARS: Final = 560
-_ROW: Final = 18
+ROW: Final = 18
 _STYLE: Final = """
-  text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-weight: 600; font-size: 14px }
+  text { font: 12px system-ui, sans-serif; fill: #24292f }
+  .title { font-weight: 600; font-size: 14px; stroke: #ffffff; stroke-width: 4; paint-order: stroke }
   .shape, .value { fill: #57606a } .other { fill: #afb8c1 } .limit { fill: #6e7781 } .necrostack { fill: #1f6feb }
   .range { stroke: #24292f; stroke-width: 1.5 } .paper { fill: #ffffff }
+  .grid { stroke: #d0d7de } .one { stroke: #6e7781; stroke-width: 1.5 } .middle { text-anchor: middle; fill: #57606a }
+  .right { text-anchor: end } .ours { text-anchor: end; font-weight: 600; fill: #1f6feb }
 """
 
 
@@ -30,38 +33,49 @@ def svg(tables: Sequence[Table]) -> str:
         drawn, height = _panel(workload, [line for line in lines if line.figures], y)
         rows += drawn
         y += height
-    size = f'width="{_WIDTH}" height="{y}" viewBox="0 0 {_WIDTH} {y}"'
-    body = "\n".join([f"<style>{_STYLE}</style>", f'<rect class="paper" width="{_WIDTH}" height="{y}"/>', *rows])
+    return sheet(rows, y)
+
+
+def sheet(rows: Sequence[str], height: int) -> str:
+    """Put what is drawn on white paper: it is read on dark pages, too."""
+    size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+    body = "\n".join([f"<style>{_STYLE}</style>", f'<rect class="paper" width="{WIDTH}" height="{height}"/>', *rows])
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{body}\n</svg>\n'
+
+
+def kind(case: Case) -> str:
+    """Name the style that a case is drawn in."""
+    return "limit" if case.is_limit else "necrostack" if case.system.startswith("necrostack") else "other"
 
 
 def _panel(workload: Workload, lines: Sequence[Line], top: int) -> tuple[list[str], int]:
     unit = workload.figures[0].heading
-    rows, y = [_text(0, top + 14, f"{workload.title}: {unit}", "title")], top + 26
+    rows, y = [text(0, top + 14, f"{workload.title}: {unit}", "title")], top + 26
     scale = _Scale([line.figures[0].low for line in lines], [line.figures[0].high for line in lines])
     for shape, group in groupby(lines, key=lambda line: line.case.shape):
-        rows.append(_text(0, y + 13, shape, "shape"))
-        y += _ROW
+        rows.append(text(0, y + 13, shape, "shape"))
+        y += ROW
         for line in group:
             rows += _row(line, y, scale, workload.figures[0].digits)
-            y += _ROW
+            y += ROW
         y += 4
     return rows, y - top + 18
 
 
 def _row(line: Line, y: int, scale: "_Scale", digits: int) -> Iterator[str]:
     found = line.figures[0]
-    kind = "limit" if line.case.is_limit else "necrostack" if line.case.system.startswith("necrostack") else "other"
     end, low, high = (_NAMES + scale.length(number) for number in (found.median, found.low, found.high))
     ratio = "" if line.ratio is None or line.case.is_limit else f" · {line.ratio:.2f}×"
-    yield _text(12, y + 13, line.case.system)
-    yield f'<rect class="{kind}" x="{_NAMES}" y="{y + 3}" width="{end - _NAMES:.1f}" height="{_ROW - 6}" rx="2"/>'
-    yield f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{y + _ROW // 2}" y2="{y + _ROW // 2}"/>'
-    yield _text(high + 8, y + 13, f"{found.median:,.{digits}f}{ratio}", "value")
+    yield text(12, y + 13, line.case.system)
+    bar = f'x="{_NAMES}" y="{y + 3}" width="{end - _NAMES:.1f}" height="{ROW - 6}"'
+    yield f'<rect class="{kind(line.case)}" {bar} rx="2"/>'
+    yield f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{y + ROW // 2}" y2="{y + ROW // 2}"/>'
+    yield text(high + 8, y + 13, f"{found.median:,.{digits}f}{ratio}", "value")
 
 
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y}">{escape(text)}</text>'
+def text(x: float, y: float, said: str, style: str = "") -> str:
+    """Write a line."""
+    return f'<text class="{style}" x="{x:.1f}" y="{y}">{escape(said)}</text>'
 
 
 class _Scale:

@@ -5,18 +5,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.case import Case, Figure, Measurement, Result, Workload
+from benchmarks.durable.progress import Marks
+from benchmarks.earlier import RunsDiffer, read
 from benchmarks.environments import ROOT
 from benchmarks.orders import Order, Tally, new_order, order_id
+from benchmarks.overview import overview
 from benchmarks.plot import svg
 from benchmarks.report import as_data, markdown
 from benchmarks.rounds import RunFailed, missing, run_case, run_rounds
 from benchmarks.summary import Spread, spread, summarise
+from benchmarks.workloads import WORKLOADS
 
 MICROSECONDS = Figure(key="us", heading="µs", digits=1)
 MEGABYTES = Figure(key="mb", heading="MB", digits=1, compared=True)
@@ -115,6 +120,36 @@ def test_only_once_each_in_every_handler_is_exact(first: list[int], second: list
     assert tally.is_exact(2) is exact
 
 
+@pytest.mark.parametrize(
+    ("numbers", "exact"),
+    [([1, 0, 2], True), ([0, 1], False), ([0, 1, 1], False), ([0, 1, 2, 2], False)],
+)
+def test_the_count_that_does_not_grow_is_as_exact(numbers: list[int], exact: bool) -> None:
+    marks = Marks(3, steps=1)
+    for number in numbers:
+        marks.count(order_id(number))
+
+    assert marks.is_exact() is exact
+
+
+def test_memory_is_read_after_a_hundredth_of_all_calls_and_after_the_last() -> None:
+    marks = Marks(100, steps=2)
+    before = marks.first
+
+    marks.count(order_id(0))
+    assert marks.first is before
+    marks.count(order_id(0), 1)
+    first = marks.first
+    for number in range(1, 100):
+        marks.count(order_id(number))
+        marks.count(order_id(number), 1)
+
+    assert marks.done.is_set()
+    assert before.wall < first.wall < marks.last.wall
+    assert marks.first is first
+    assert marks.figures().keys() == {"rss_mb", "first_rss_mb", "growth", "wall_us", "cpu_us"}
+
+
 def test_an_order_has_the_size_that_the_pages_name() -> None:
     text = new_order(order_id(7)).model_dump_json()
 
@@ -210,6 +245,29 @@ def test_the_plot_has_a_bar_for_every_case_that_ended_and_escapes_names() -> Non
     assert widths[1] > widths[0] > widths[2] == 0.0
 
 
+def test_the_overview_has_a_dot_for_each_sound_ratio_and_names_who_is_nearest() -> None:
+    workload = Workload(name="W", title="A & B", figures=[MICROSECONDS], cases=lambda _: [])
+    results = [
+        result(case("limit", is_limit=True), 10.0),
+        result(case("necrostack"), 15.0),
+        result(case("<far>"), 500.0),
+        result(case("near"), 20.0),
+        result(case("inexact"), 11.0, exact=[False]),
+        result(case("gone"), failures=["killed"]),
+        result(case("alone", shape="without a limit"), 7.0),
+    ]
+
+    drawn = overview([(workload, summarise(results, workload.figures))])
+    drawing = ElementTree.fromstring(drawn)  # noqa: S314 -- drawn here
+
+    space = "{http://www.w3.org/2000/svg}"
+    assert [title.text for title in drawing.iter(f"{space}title")] == ["<far> 50.00×", "near 2.00×", "necrostack 1.50×"]
+    far, near, ours = (float(dot.attrib["cx"]) for dot in drawing.iter(f"{space}circle"))
+    assert ours < near < far
+    texts = [text.text for text in drawing.iter(f"{space}text")]
+    assert texts[texts.index("A & B: µs") + 1 :] == ["prefilled", "10.0", "1.50×", "2.00× near"]
+
+
 def test_the_data_keeps_every_round() -> None:
     workload = Workload(name="W", title="A title", figures=[MICROSECONDS], cases=lambda _: [])
     results = [result(case(), 2.0, 4.0, failures=["killed"])]
@@ -220,6 +278,78 @@ def test_the_data_keeps_every_round() -> None:
     assert line["figures"] == {"us": {"median": 3.0, "low": 2.0, "high": 4.0}}
     assert [measured["figures"]["us"] for measured in line["measured"]] == [2.0, 4.0]
     assert line["failures"] == ["killed"]
+
+
+# --- what was measured before -----------------------------------------------------------------------------
+
+
+WORKLOAD = Workload(name="W", title="A title", figures=[MICROSECONDS], cases=lambda _: [])
+
+
+def written(path: Path, results: Sequence[Result], *, machine: str = "a machine", redis: str = "8.1.0") -> Path:
+    data = as_data(WORKLOAD, summarise(results, WORKLOAD.figures), results)
+    run = {"machine": machine, "versions": {"redis": redis}, "workloads": [data]}
+    path.write_text(json.dumps(run), encoding="utf-8")
+    return path
+
+
+def test_the_rounds_of_one_case_come_together_and_its_shape_stays_together(tmp_path: Path) -> None:
+    limit = result(case("limit", is_limit=True), 2.0)
+    first = written(tmp_path / "1.json", [limit, result(case(shape="streamed"), 9.0)])
+    second = written(tmp_path / "2.json", [result(case("limit", is_limit=True), 4.0, failures=["killed"])])
+    third = written(tmp_path / "3.json", [result(case(), 6.0)])
+
+    run = read([first, second, third], [WORKLOAD])
+
+    lines = summarise(run.results["W"], WORKLOAD.figures)
+    assert [(line.case.system, line.case.shape, line.ratio) for line in lines] == [
+        ("limit", "prefilled", 1.0), ("ours", "prefilled", 2.0), ("ours", "streamed", None),
+    ]  # fmt: skip
+    assert (lines[0].figures, lines[0].exact, lines[0].rounds) == ([Spread(median=3.0, low=2.0, high=4.0)], 2, 3)
+
+
+def test_what_differs_between_runs_is_said(tmp_path: Path) -> None:
+    one = written(tmp_path / "1.json", [result(case(), 2.0)])
+    other = written(tmp_path / "2.json", [result(case(), 2.0)], machine="another", redis="8.2.0")
+
+    run = read([one, other, one], [WORKLOAD])
+
+    assert (run.machine, run.versions) == ("a machine or another", {"redis": "8.1.0 or 8.2.0"})
+
+
+def test_another_n_or_a_figure_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    one = written(tmp_path / "1.json", [result(case(), 2.0)])
+    larger = written(tmp_path / "2.json", [result(replace(case(), n=1000), 2.0)])
+    more = replace(WORKLOAD, figures=[MICROSECONDS, MEGABYTES])
+
+    with pytest.raises(RunsDiffer, match=r"W: prefilled, ours: .*2\.json has n = 1,000, and a file before it 10;"):
+        read([one, larger], [WORKLOAD])
+    with pytest.raises(RunsDiffer, match=r"1\.json lacks mb, which was not measured then; measure it again"):
+        read([one], [more])
+
+
+def test_what_was_measured_before_is_shown_again_without_measuring(tmp_path: Path) -> None:
+    us = {"wall_us": 2.0, "cpu_us": 2.0, "peak_rss_mb": 30.0}
+    results = [
+        Result(case=replace(case(system), is_limit=system == "limit"), measured=[Measurement(exact=True, figures=us)])
+        for system in ("limit", "necrostack", "pyee")
+    ]
+    (w1,) = (workload for workload in WORKLOADS if workload.name == "W1")
+    data = as_data(w1, summarise(results, w1.figures), results)
+    earlier = {"machine": "a machine", "versions": {"pydantic": "2"}, "workloads": [data]}
+    (tmp_path / "in.json").write_text(json.dumps(earlier), encoding="utf-8")
+    files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "markdown", "plot", "overview")}
+
+    done = benchmarks(f"--from={tmp_path / 'in.json'}", *[f"--{kind}={path}" for kind, path in files.items()])
+    chosen = benchmarks("W1", f"--from={tmp_path / 'in.json'}", "--only=necrostack")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("a machine; pydantic 2\n\n## W1: ")
+    assert json.loads(files["json"].read_text(encoding="utf-8")) == earlier
+    assert files["markdown"].read_text(encoding="utf-8") == done.stdout
+    assert all(files[kind].read_text(encoding="utf-8").startswith("<svg ") for kind in ("plot", "overview"))
+    assert "pyee" in done.stdout
+    assert "pyee" not in chosen.stdout
 
 
 # --- the whole -------------------------------------------------------------------------------------------
