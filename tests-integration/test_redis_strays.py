@@ -76,7 +76,7 @@ async def test_what_came_with_a_lost_reply_is_found(backend: RedisBackend, monke
 
     monkeypatch.setattr(link, "run", lose)
     with pytest.raises(BackendUnavailable):
-        await backend.pull(limit=2)
+        await backend.pull(limit=2, timeout=0)
 
     assert await numbers_of(backend, 3) == [0, 1, 2]
 

@@ -94,6 +94,8 @@ class Run:
         self._limit = settings.concurrency
         self._prefetch = max(settings.concurrency, settings.prefetch or backend.batch_size)
         self._filled_at = 0.0
+        # Whether the last pull waited in vain: then there is no need to look before waiting on.
+        self._has_waited = False
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
@@ -220,8 +222,7 @@ class Run:
     async def _pull(self) -> None:
         if self._ahead is not None:
             await self._take_ahead()
-        if not self._hand:
-            await self._committer.commit()
+        if not self._hand and (await self._committer.commit() or not self._has_waited):
             self._hand.extend(await self._pull_now())
         if self._backend.is_remote and len(self._hand) >= self._prefetch:
             await self._pull_ahead()
@@ -232,6 +233,7 @@ class Run:
             self.stop()
         elif not self._is_stopping:
             await self._unless_stopped(self._pull_patiently, None)
+            self._has_waited = not self._hand
 
     async def _pull_now(self) -> Sequence[Delivery]:
         return await self._unless_stopped(lambda: self._backend.pull_sealed(limit=self._limit, timeout=0), ())

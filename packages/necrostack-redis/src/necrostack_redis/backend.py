@@ -155,11 +155,15 @@ class RedisBackend(Backend):
         deadline = time.monotonic() + timeout
         while True:
             await session.trimmer.trim_if_due()
-            taken = await session.reader.take(limit, sealed=sealed)
-            self._check_open()  # what was taken is handed back as the backend closes
-            left = deadline - time.monotonic()
-            if taken or left <= 0:
-                return taken
+            # Who only looks gets what is there now; who waits is told of what comes.
+            if timeout <= 0 or not session.reader.is_quiet():
+                taken = await session.reader.take(limit, sealed=sealed)
+                self._check_open()  # what was taken is handed back as the backend closes
+                if taken:
+                    session.trimmer.has_work = True
+                    return taken
+            if (left := deadline - time.monotonic()) <= 0:
+                return []
             await session.reader.wait(left)
             self._check_open()
 

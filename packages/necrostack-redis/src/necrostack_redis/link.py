@@ -15,8 +15,8 @@ from necrostack_redis.address import Address
 from necrostack_redis.connector import Connector
 from necrostack_redis.scripts import Script
 
-WAIT = 1.0
-"""Seconds that one blocking read waits at the most: well under the time after which a silent server is given up."""
+WAIT = 5.0
+"""Seconds that one blocking read waits at the most. A server that is gone without a word is noticed so much later."""
 
 # The first words of replies that say: not now. https://redis.io/docs/latest/develop/reference/protocol-spec/
 _TRANSIENT = frozenset(

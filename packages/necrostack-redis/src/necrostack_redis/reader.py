@@ -32,6 +32,9 @@ _INBOX_TURNS = 4
 _LOOK_INTERVAL = 0.02
 """Seconds for which only new events are read, once a look at everything found nothing else."""
 
+_LOOK_ALONE = 1.0
+"""Seconds after which to see whether what must be handled alone is settled, if nobody says so."""
+
 _SUSPECTED = 3
 """An entry that is handed over so often took two workers down with it. See pull.lua."""
 
@@ -70,7 +73,12 @@ Misfit = tuple[Receipt, Sequence[bytes], EventError]
 
 @dataclass(slots=True)
 class _News:
-    """What the last look found that there is to wait for, when there was nothing to hand over."""
+    """What the last look found that there is to wait for, when there was nothing to hand over.
+
+    Attributes:
+        ids: The last ids that are no news any more, of events, inbox and bell.
+        due_at: When to look again, whatever comes, by the monotonic clock: it is past once something came.
+    """
 
     ids: Sequence[bytes]
     due_at: float
@@ -156,6 +164,13 @@ class Reader:
             read.add_done_callback(self._keep)
             raise
 
+    def is_quiet(self) -> bool:
+        """Whether a look found nothing, and there was no news since: whoever waits need not look before.
+
+        The news of what comes in between is on its way: it is told from the ids on that the look found.
+        """
+        return not (self._surplus or self._woken.is_set()) and time.monotonic() < self._news.due_at
+
     async def wait(self, seconds: float) -> None:
         """Wait until there may be something, or the time is up.
 
@@ -173,8 +188,12 @@ class Reader:
             done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
-        for task in done:
-            if not task.cancelled() and task.result() == [self._keys.events]:
+        for task in done - {woken}:
+            quiet_until, self._news.due_at = self._news.due_at, 0.0
+            news = [] if task.cancelled() else task.result()
+            if not news:
+                self._news.due_at = quiet_until
+            elif news == [self._keys.events]:
                 self._next_look = time.monotonic() + _LOOK_INTERVAL  # there was nothing else, and this is all the news
 
     async def release(self, receipts: Sequence[Receipt]) -> None:
@@ -234,7 +253,7 @@ class Reader:
             if self._surplus:
                 taken = [self._surplus.popleft() for _ in range(min(limit, len(self._surplus)))]
             elif self._is_alone():
-                self._news.due_at = time.monotonic() + WAIT
+                self._news.due_at = time.monotonic() + _LOOK_ALONE
                 return []
             else:
                 taken = await self._read_or_join(min(limit, MAX_READ))
@@ -260,6 +279,8 @@ class Reader:
         entries = await self._read_new(limit) if time.monotonic() < self._next_look else []
         if not entries:
             entries = await self._look(limit)
+        if entries:
+            self._news.due_at = 0.0
         size, looked = self._settings.max_event_size, self._last_look
         receipts = [Receipt(stream, entry_id, count >= _SUSPECTED, looked) for stream, entry_id, count, _ in entries]
         self.held.update(receipts)
@@ -312,7 +333,9 @@ class Reader:
             self._log_buried(facts, entry)
         if not entries:
             due, *ids = news
-            self._news = _News(ids, time.monotonic() + (WAIT if due < 0 else due / 1000))
+            # A worker that came after this look, and dies, is found by the next one in time.
+            longest = self._settings.lease
+            self._news = _News(ids, self._last_look + (longest if due < 0 else min(due / 1000, longest)))
         self._next_look = time.monotonic() + _LOOK_INTERVAL if is_only_new else 0.0
         return entries  # type: ignore[no-any-return]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from necrostack_redis.scripts import TRIM
 
 _INTERVAL = 10.0
 """Seconds between two looks at what may be forgotten."""
+
+_IF_IDLE = 30
+"""How many times as long that is for a worker that was handed nothing since."""
 
 _WARNING_INTERVAL = 600.0
 """Seconds between two warnings that history is not forgotten."""
@@ -39,29 +43,34 @@ class Trimmed:
 
 
 class Trimmer:
-    """Forgets what need not be kept any more, never what some group still needs. Every worker that pulls does it."""
+    """Forgets what need not be kept any more, never what some group still needs. Every worker that pulls does it.
+
+    Attributes:
+        has_work: Whether the worker was handed something since the last time.
+    """
 
     def __init__(self, link: Link, keys: Keys, settings: RedisSettings) -> None:
         self._link = link
         self._keys = keys
         self._settings = settings
-        self._next = time.monotonic() + _INTERVAL
+        self.has_work = False
+        self._rests_since = time.monotonic()
         self._next_warning = 0.0
 
     async def trim_if_due(self) -> None:
         """Forget some of what is too old or too much, if that was not done lately."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._rests_since + _INTERVAL * (1 if self.has_work else _IF_IDLE):
             return
-        self._next = now + _INTERVAL
+        self._rests_since, self.has_work = now, False
         try:
             if await self._trim():
-                self._next = now
+                self._rests_since = -math.inf
         except BackendUnavailable:
             return  # the pull that is to follow finds the same, and that is told
         except BackendError as error:
             # It may be that only this is forbidden.
-            self._next = now + _WARNING_INTERVAL
+            self._rests_since = now + _WARNING_INTERVAL
             logger.warning("not_trimmed", extra={"error": str(error)})
 
     async def _trim(self) -> bool:

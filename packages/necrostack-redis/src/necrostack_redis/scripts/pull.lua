@@ -138,7 +138,7 @@ local function read(i, count)
 end
 read(2, math.min(limit - #entries, tonumber(ARGV[5])))
 read(1, limit - #entries)
-read(2, limit - #entries)
+if #entries > 0 or tonumber(ARGV[5]) <= 0 then read(2, limit - #entries) end
 
 if #entries > 0 then return {entries, buried, {}, is_only_new and 1 or 0} end
 
@@ -159,7 +159,9 @@ local function last_read(stream)
 end
 local due = -1
 for _, key in ipairs({KEYS[3], KEYS[4], KEYS[5]}) do
-  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  -- Our own lease is no matter of ours: who looks is alive.
+  local found = redis.call('ZRANGE', key, 0, 1, 'WITHSCORES')
+  local first = found[found[1] == me and 4 or 2]
   local left = first and math.max(tonumber(first) - now, 0)
   if left and (due < 0 or left < due) then due = left end
 end
