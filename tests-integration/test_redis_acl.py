@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -188,7 +189,7 @@ async def is_removed(backend: RedisBackend, group: str) -> bool:
 
 
 async def has_gone(backend: RedisBackend, group: str) -> bool:
-    backend._open().trimmer._next = 0.0  # it would look every few seconds
+    backend._open().trimmer._rests_since = -math.inf  # it would look every few seconds
     await backend.pull(timeout=0)
     return group not in {found.name for found in await backend.admin.groups()}
 

@@ -23,6 +23,7 @@ from necrostack.log import logger
 from necrostack_redis.admin import RedisAdmin
 from necrostack_redis.config import RedisOptions, RedisSettings, make_settings, read_url
 from necrostack_redis.connector import Connector
+from necrostack_redis.gathering import Gatherer
 from necrostack_redis.keys import RELEASED, Keys
 from necrostack_redis.lease import Lease
 from necrostack_redis.link import Link
@@ -43,6 +44,7 @@ class _Session:
 
     loop: asyncio.AbstractEventLoop
     link: Link
+    gatherer: Gatherer
     reader: Reader
     settler: Settler
     trimmer: Trimmer
@@ -109,7 +111,7 @@ class RedisBackend(Backend):
 
     async def enqueue(self, *events: Event, delay: float = 0.0) -> None:
         """See `Backend.enqueue`."""
-        link = self._open().link
+        gatherer = self._open().gatherer
         check_seconds("delay", delay)
         if not events:
             return
@@ -132,7 +134,7 @@ class RedisBackend(Backend):
             *(keys.events, keys.schedule, keys.bell, keys.sequence, mark, keys.inbox, keys.retries),
             *(keys.groups, keys.nothing),
         )
-        full = await link.run(ENQUEUE, names, args)
+        full = await gatherer.run(names, args)
         if full:
             room, bound = full
             msg = f"max_size is {bound} and there is room for {room}, not for {len(events)}; none was kept"
@@ -244,7 +246,8 @@ class RedisBackend(Backend):
             keys, settings, me, held = self._keys, self.settings, self._consumer, self._held
             settler = Settler(link, keys, settings, me, held, self._unanswered, self._join)
             reader = Reader(link, keys, settings, me, held, self._join, settler.bury)
-            self._session = _Session(loop, link, reader, settler, Trimmer(link, keys, settings))
+            trimmer = Trimmer(link, keys, settings)
+            self._session = _Session(loop, link, Gatherer(link, ENQUEUE), reader, settler, trimmer)
         return self._session
 
     def _check_open(self) -> None:

@@ -102,6 +102,36 @@ class Link:
         except _ERRORS as error:
             raise await self._told(error, script) from error
 
+    async def run_all(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run a script several times, one after the other, without waiting in between.
+
+        Returns:
+            For each call its answer, or the error that it had: a BackendError, see `meaning`.
+
+        Raises:
+            BackendError: The connection was lost; each of them may have been done.
+        """
+        try:
+            async with self._calls.pipeline(transaction=False) as pipeline:
+                for keys, args in calls:
+                    pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        except _ERRORS as error:
+            raise await self._told(error, script) from error
+        for number, (answer, (keys, args)) in enumerate(zip(answers, calls, strict=True)):
+            if isinstance(answer, Exception):
+                answers[number] = await self._again(answer, script, keys, args)
+        return answers
+
+    async def _again(self, error: Exception, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script alone that was refused among others, if it did not run; else return what was wrong."""
+        if not (isinstance(error, exceptions.NoScriptError) or _has_moved(error)):
+            return await self._told(error, script)
+        try:
+            return await self.run(script, keys, args)
+        except BackendError as told:
+            return told
+
     async def call(self, *command: Any) -> Any:
         """Send one command.
 

@@ -6,11 +6,14 @@
 --       6 the consumer that holds what was handed back, 7 number of events,
 --       then for each event the length of its record and the record
 -- Returns: 0, or how many fit and the bound, if it was full
-local wrong = wrong_type({'stream', 'zset', 'stream', 'string', 'string', 'stream', 'zset', 'hash'})
+local bound, delay = tonumber(ARGV[4]), tonumber(ARGV[3])
+local used = {'stream', nil, nil, nil, 'string'}
+if bound then used[2], used[6], used[7], used[8] = 'zset', 'stream', 'zset', 'hash' end
+if delay > 0 then used[2], used[3], used[4] = 'zset', 'stream', 'string' end
+local wrong = wrong_type(used)
 if wrong then return wrong end
 if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 
-local bound = tonumber(ARGV[4])
 if bound then
   -- The group that is furthest behind counts, whoever's it is: what it has not read must be kept. Of our own group there
   -- is more to count: what goes again.
@@ -26,17 +29,19 @@ if bound then
   if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end
 
-local delay, at = tonumber(ARGV[3]), 8
+local at = 8
 for _ = 1, tonumber(ARGV[7]) do
   local last, wrong_record = record_end(at)
   if wrong_record then return wrong_record end
   at = last + 1
 end
 if at ~= #ARGV + 1 then return redis.error_reply('ERR the call is torn') end
-wrong = delay > 0 and wrong_count(KEYS[4]) or exhausted(delay > 0 and KEYS[3] or KEYS[1])
+-- One event alone is the first thing that is written: if it cannot be, nothing was done. Looking before costs more.
+local is_one = ARGV[7] == '1' and delay <= 0
+wrong = delay > 0 and wrong_count(KEYS[4]) or not is_one and exhausted(delay > 0 and KEYS[3] or KEYS[1])
 if wrong then return wrong end
 -- When memory is full, the server refuses the first of these, and so the whole call.
-try(KEYS[9], {'XADD', 'SET'})
+try(KEYS[9], {'SET', 'XADD'})
 if delay > 0 then
   try(KEYS[9], {'ZADD'})
   redis.call('INCRBY', KEYS[4], 0)
@@ -50,7 +55,8 @@ for _ = 1, tonumber(ARGV[7]) do
   if due then
     schedule(KEYS[2], KEYS[4], due, {unpack(ARGV, at + 1, at + length)})
   else
-    redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
+    local added = (is_one and redis.pcall or redis.call)('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
+    if added.err then return exhausted(KEYS[1]) or added end
   end
   at = at + 1 + length
 end

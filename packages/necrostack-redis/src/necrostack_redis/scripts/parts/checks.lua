@@ -3,9 +3,9 @@
 local MOST_PARTS = 7000 -- of one record: Lua can hand over some 8000 values at once
 local LAST_MILLISECOND = '18446744073709551615-'
 
--- Returns an error if one of the first keys is of another type than is wanted, else nil.
+-- Returns an error if one of the keys is of another type than is wanted there, else nil.
 local function wrong_type(wanted)
-  for i, type in ipairs(wanted) do
+  for i, type in pairs(wanted) do
     local found = redis.call('TYPE', KEYS[i]).ok
     if found ~= 'none' and found ~= type then
       return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ' and must be a ' .. type)
