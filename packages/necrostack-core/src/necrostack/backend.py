@@ -17,6 +17,7 @@ from necrostack.errors import BackendError
 from necrostack.event import MAX_EVENT_SIZE, Event, admit
 from necrostack.finding import Finding
 from necrostack.patience import Outage
+from necrostack.value import Value
 
 
 class Backend(ABC):
@@ -171,8 +172,8 @@ class Backend(ABC):
         await self.aclose()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendStats:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class BackendStats(Value):
     """How much a backend holds, at one instant.
 
     Attributes:
@@ -199,8 +200,8 @@ class BackendStats:
         return not (self.queued or self.pending or self.scheduled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Group(Value):
     """Workers that share events. Each group gets every event.
 
     Attributes:
@@ -218,8 +219,8 @@ class Group:
     ephemeral_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingDelivery:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class PendingDelivery(Value):
     """A delivery that was pulled and is not settled.
 
     Attributes:
@@ -237,8 +238,8 @@ class PendingDelivery:
     idle: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumer:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Consumer(Value):
     """One worker that pulls.
 
     Attributes:
@@ -252,8 +253,8 @@ class Consumer:
     idle: float
 
 
-@dataclass(frozen=True, slots=True)
-class KeptEvent:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class KeptEvent(Value):
     """An event in the history.
 
     Attributes:

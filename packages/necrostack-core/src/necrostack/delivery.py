@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from necrostack.errors import EventError
 from necrostack.event import Event, admit
+from necrostack.value import Value
 
 Origin = Literal["live", "retry", "redrive", "replay", "recovered"]
 """Why an event is delivered: it is new; an Organ failed; a dead letter or history goes again; its consumer died."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Attempt(Value):
     """One failed attempt.
 
     Attributes:
@@ -31,8 +32,8 @@ class Attempt:
 
 # Delivery and Settlement exist once per event. A frozen class's generated __init__ sets field by field through
 # object.__setattr__, at twice the cost of filling the instance's dict, hence their own.
-@dataclass(frozen=True, init=False)
-class Delivery:
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Delivery(Value):
     """One handing-over of one event, to be settled exactly once.
 
     Attributes:
@@ -72,8 +73,8 @@ class Delivery:
         """Let go of what the backend can read again. The event may be asked for all the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Retry(Value):
     """One Organ gets the event again.
 
     Attributes:
@@ -87,8 +88,8 @@ class Retry:
     attempts: tuple[Attempt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Failure(Value):
     """Why an event is given up, by one Organ or by all: what its dead letter will say.
 
     Attributes:
@@ -108,8 +109,8 @@ class Failure:
     attempts: tuple[Attempt, ...] = ()
 
 
-@dataclass(frozen=True, init=False)
-class Settlement:
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Settlement(Value):
     """How a delivery ends: done, and with it, in one atomic step, all that came of it.
 
     Attributes:
@@ -138,8 +139,8 @@ class Settlement:
         fields["dead"] = dead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class DeadLetter(Value):
     """An event that was given up, kept with the reason until somebody redrives or discards it.
 
     Attributes:

@@ -26,6 +26,7 @@ from necrostack.retry import RetryPolicy
 from necrostack.routing import Routes
 from necrostack.step import RunEnded, Step, StepTaker
 from necrostack.tally import Tally
+from necrostack.value import Value
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -43,8 +44,8 @@ _FAST, _SLOW = 0.01, 0.1
 """Seconds for a batch: faster, and the next one is larger; slower, and others may want a share of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunSettings(Value):
     """How a Spine runs. See `Spine`."""
 
     max_steps: int | None = None
