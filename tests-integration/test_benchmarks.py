@@ -375,7 +375,7 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
         ("W3f", 130, ["1→10", "A→B, C→D"], set()),
         ("W4", 130, ["200 events/s", "70% of capacity"], set()),
         ("W6", 1, ["idle"], set()),
-        ("W7", 20, ["2 × 1"], set()),
+        ("W7", 20, ["2 × 1", "1 × 100, 20 ms"], set()),
         ("W8", 3000, ["on Redis", "in process"], set()),
         ("W5", 1, ["in process", "on Redis"], set()),
     ],

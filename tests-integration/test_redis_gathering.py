@@ -116,19 +116,20 @@ async def test_who_is_cancelled_takes_nobody_along(turns: int, backend: RedisBac
 async def test_lost_replies_lose_and_double_nothing(redis_url: str, app: str) -> None:
     luck, port = random.Random(7), int(redis_url.rpartition(":")[2].partition("/")[0])
 
-    async def emit(number: int) -> None:
+    async def emit(place: RedisBackend, number: int) -> None:
         event = numbered(number)
         while True:
             try:
-                return await backend.enqueue(event)
+                await place.enqueue(event)
+                return
             except BackendUnavailable:
                 await asyncio.sleep(0)
 
-    async with proxy_before(port) as proxy, RedisBackend(proxy.url, app=app) as backend:
+    async with proxy_before(port) as proxy, RedisBackend(proxy.url, app=app) as place:
         proxy.cuts = lambda name: name == "enqueue" and luck.random() < 0.02
-        await asyncio.gather(*[emit(number) for number in range(300)])
+        await asyncio.gather(*[emit(place, number) for number in range(300)])
         proxy.cuts = lambda name: False
-        found = Counter(await kept(backend))
+        found = Counter(await kept(place))
 
     lost, doubled = set(range(300)) - found.keys(), [number for number, times in found.items() if times > 1]
     print(f"{proxy.cut['enqueue']} of {proxy.seen['enqueue']} replies lost; {len(lost)} lost, {len(doubled)} doubled")

@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 from patience import until
 
-from necrostack import Event
+from necrostack import Event, Organ, Spine
 from necrostack.delivery import DeadLetter, Retry, Settlement
 from necrostack_redis import RedisBackend
 from necrostack_redis.keys import Keys
@@ -144,3 +144,34 @@ async def test_garbage_that_dead_workers_held_does_not_stop_those_who_take_over(
 
     await until(are_buried, "what the dead worker held is taken over")
     assert sorted(len(letter.raw or ()) for letter in await letters(backend)) == [1, 5_000]
+
+
+async def test_a_run_counts_what_it_cannot_read_and_goes_on(
+    backend: RedisBackend, client: Any, app: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Reader(Organ):
+        listens_to = ["NUMBERED"]
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[int] = []
+
+        def handle(self, event: Event) -> None:
+            self.found.append(event.payload["number"])
+
+    keys, reader = Keys(app, "default"), Reader()
+    await backend.enqueue(numbered(1))
+    for key in (keys.events, keys.inbox):
+        for parts in GARBAGE:
+            await client.execute_command("XADD", key, "*", *parts)
+    await backend.enqueue(numbered(2))
+
+    report = await Spine(organs=[reader], backend=backend, deduplicate=True).run_until_idle()
+
+    assert reader.found == [1, 2]
+    assert (report.handled, report.failed, report.dead_lettered) == (2, 0, 2 * len(GARBAGE))
+    found = await letters(backend)
+    assert {(letter.reason, letter.event, letter.organ) for letter in found} == {("undecodable", None, None)}
+    assert sum(letter.raw == {b"hello": b"world"} for letter in found) == 2
+    told = [record for record in caplog.records if record.message == "dead_lettered" and hasattr(record, "receipt")]
+    assert len(told) == 2 * len(GARBAGE)
