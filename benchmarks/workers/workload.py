@@ -14,6 +14,9 @@ PROCESSES: Final = (1, 2, 4, 8)
 CONCURRENCY: Final = (10, 100, 1000)
 """How many handlers one worker runs at once."""
 
+LONG: Final = 20
+"""Milliseconds that a handler waits where that, and not the worker, is to be what takes the time; else it is one."""
+
 _LIMIT: Final = replace(LIMIT, module="benchmarks.workers.limit", how="a loop that reads, loops that handle")
 _OURS: Final = replace(OURS, module="benchmarks.workers.necrostack_redis")
 
@@ -22,11 +25,12 @@ def _idle(seconds: int) -> Sequence[Case]:
     return [system.case("workers.idle", "idle", seconds) for system in (_LIMIT, _OURS, *PEERS)]
 
 
-def _scaled(system: System, n: int, processes: int, concurrency: int) -> Case:
-    shape = f"{processes} × {concurrency:,}"
+def _scaled(system: System, n: int, processes: int, concurrency: int, pause: int = 1) -> Case:
+    shape = f"{processes} × {concurrency:,}" + (f", {pause} ms" if pause > 1 else "")
     # Enough for a second or two of every shape.
-    count = system.some(n * processes * min(concurrency, 20))
-    return system.case("workers.scaling", shape, count, processes, concurrency, note="processes × handlers at once")
+    count = system.some(n * processes * min(concurrency, 20) // min(pause, 4))
+    note = "processes × handlers at once"
+    return system.case("workers.scaling", shape, count, processes, concurrency, pause, note=note)
 
 
 def _scaling(n: int) -> Sequence[Case]:
@@ -38,6 +42,7 @@ def _scaling(n: int) -> Sequence[Case]:
     return [
         *[_scaled(system, n, processes, 1) for processes in PROCESSES for system in alone],
         *[_scaled(system, n, 1, concurrency) for concurrency in CONCURRENCY for system in systems],
+        *[_scaled(system, n, 1, 100, LONG) for system in systems],
     ]
 
 
@@ -58,7 +63,7 @@ IDLE = Workload(
 )
 SCALING = Workload(
     name="W7",
-    title="W7: workers in one group whose handlers wait 1 ms, per event",
+    title="W7: workers in one group whose handlers wait, 1 ms unless it says more, per event",
     figures=[
         Figure(key="wall_us", heading="µs", digits=1),
         Figure(key="per_second", heading="events/s"),
