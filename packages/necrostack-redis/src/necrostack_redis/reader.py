@@ -354,7 +354,7 @@ class Reader:
         """Make dead letters of what cannot be read. Where that fails, all that was read is read again."""
         for receipt, _, found in misfits:
             if (entry_id := receipt.entry_id.decode()) not in self._told:
-                facts = {"entry_id": entry_id, "organ": None, "reason": "undecodable", "error": str(found)}
+                facts = {"receipt": entry_id, "organ": None, "reason": "undecodable", "error": str(found)}
                 logger.error("dead_lettered", extra=facts)
                 self._told.add(entry_id)
         await self._bury(misfits)
