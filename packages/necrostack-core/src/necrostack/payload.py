@@ -203,7 +203,7 @@ def _freeze_dict(value: dict[Any, Any], room: int) -> FrozenDict:
         if type(key) is not str or not key.isascii():
             key = _checked_key(key)
         kind = type(item)
-        if (kind is str and item.isascii()) or item is None or kind is bool:
+        if (kind is str and item.isascii()) or (kind is int and item.bit_length() <= _SURELY_SMALL_BITS):
             frozen[key] = item
             continue
         try:
@@ -228,6 +228,11 @@ def _freeze_list(value: list[Any], room: int) -> FrozenList:
 
 
 def _freeze_value(value: Any, kind: type, room: int) -> Any:
+    # The usual ones first; the rest are told by isinstance.
+    if kind is dict:
+        return _freeze_dict(value, room - 1)
+    if kind is list:
+        return _freeze_list(value, room - 1)
     if value is None or kind is bool:
         return value
     # Subclasses, such as an IntEnum's members, become what JSON will make of them.
@@ -297,7 +302,8 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return _encode(value).encode()
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# Nothing frozen contains itself.
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def may_be_unreadable(data: bytes) -> bool:
