@@ -246,7 +246,7 @@ def test_an_entry_that_is_no_event_says_why(fields: dict[str, Any], problem: str
 @given(st.lists(st.binary(max_size=20), max_size=20))
 def test_no_bytes_do_anything_but_not_being_an_event(fields: list[bytes]) -> None:
     with pytest.raises(EventError):
-        _ = read_delivery(fields, MAX_EVENT_SIZE, recovered=False, receipt=None).event
+        _ = read_delivery(fields, MAX_EVENT_SIZE, None, recovered=False).event
     assert read_kept_event(fields) is None
 
 
@@ -310,7 +310,7 @@ def test_a_new_event_is_live_or_recovered() -> None:
     event = Event(event_type="x", payload={})
 
     origins = [
-        read_delivery(entry(written(event)), MAX_EVENT_SIZE, recovered=recovered, receipt=1).origin
+        read_delivery(entry(written(event)), MAX_EVENT_SIZE, 1, recovered=recovered).origin
         for recovered in (False, True)
     ]
 
@@ -323,7 +323,7 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
     event = Event(event_type="x", payload={})
     record = delivery_record(written(event), 7, "retry", organs, ATTEMPTS)
 
-    found = read_delivery(entry(record), MAX_EVENT_SIZE, recovered=recovered, receipt="receipt")
+    found = read_delivery(entry(record), MAX_EVENT_SIZE, "receipt", recovered=recovered)
 
     said = (found.event, found.attempt, found.origin, found.organs, found.attempts, found.receipt)
     assert said == (event, 7, "retry", organs, ATTEMPTS, "receipt")
@@ -349,16 +349,14 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
 def test_a_delivery_without_its_facts_cannot_be_read(facts: bytes) -> None:
     record = delivery_record(written(Event(event_type="x", payload={})), 1, "retry", None)
 
-    delivery = read_delivery(changed(record, delivery=facts), MAX_EVENT_SIZE, recovered=False, receipt=None)
+    delivery = read_delivery(changed(record, delivery=facts), MAX_EVENT_SIZE, None, recovered=False)
 
     with pytest.raises(FormatError, match="'delivery' cannot be read"):
         _ = delivery.event
 
 
 def test_an_event_is_read_when_it_is_asked_for_and_kept_until_it_is_sealed() -> None:
-    delivery = read_delivery(
-        entry(written(Event(event_type="x", payload={}))), MAX_EVENT_SIZE, recovered=False, receipt=1
-    )
+    delivery = read_delivery(entry(written(Event(event_type="x", payload={}))), MAX_EVENT_SIZE, 1, recovered=False)
 
     was_read = "event" in vars(delivery)
     first = delivery.event

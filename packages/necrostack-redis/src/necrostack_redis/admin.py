@@ -159,7 +159,7 @@ class RedisAdmin(Admin):
             found += page
         for consumer, idle, entry in sorted(found, key=lambda pending: -pending[1]):
             try:
-                delivery = read_delivery(entry, sys.maxsize, recovered=False, receipt=None)
+                delivery = read_delivery(entry, sys.maxsize, None, recovered=False)
                 event = delivery.event
             except EventError:
                 continue  # on its way to become a dead letter

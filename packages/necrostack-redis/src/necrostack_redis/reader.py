@@ -125,6 +125,8 @@ class Reader:
         self._bury = bury
         # Deliveries whose pull was cancelled.
         self._surplus: deque[StoredDelivery] = deque()
+        # The last that was to be handled alone.
+        self._alone: Sequence[Receipt] = [receipt for receipt in held if receipt.is_alone]
         self._reading = asyncio.Lock()
         self._reads: set[asyncio.Task[list[StoredDelivery]]] = set()
         self._watching: asyncio.Task[Sequence[str]] | None = None
@@ -284,8 +286,9 @@ class Reader:
         size, looked = self._settings.max_event_size, self._last_look
         receipts = [Receipt(stream, entry_id, count >= _SUSPECTED, looked) for stream, entry_id, count, _ in entries]
         self.held.update(receipts)
+        self._alone = [receipt for receipt in receipts if receipt.is_alone] or self._alone
         return [
-            read_delivery(fields, size, recovered=count > 1, receipt=receipt)
+            read_delivery(fields, size, receipt, recovered=count > 1)
             for receipt, (_, _, count, fields) in zip(receipts, entries, strict=True)
         ]
 
@@ -410,7 +413,7 @@ class Reader:
 
     def _is_alone(self) -> bool:
         """Whether something is held beside which nothing else may be."""
-        return any(receipt.is_alone for receipt in self.held)
+        return any(receipt in self.held for receipt in self._alone)
 
     def _watch(self) -> asyncio.Task[Sequence[str]]:
         """Wait for news in the background, once for all pulls that wait."""
