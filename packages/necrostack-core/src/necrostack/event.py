@@ -18,11 +18,10 @@ from pydantic import (
     Field,
     PlainValidator,
     StringConstraints,
-    TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import core_schema, from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 from necrostack.errors import EventError, EventTooLarge, EventTypeError, explain
 from necrostack.ids import new_id
@@ -51,15 +50,18 @@ MAX_EVENT_SIZE: Final = 1_048_576
 _ENVELOPE_SIZE: Final = 2048
 """Bytes of JSON that all the rest of an event never exceeds."""
 
-_EVENT_TYPE = StringConstraints(
-    strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
-)
-EventType = Annotated[str, _EVENT_TYPE]
+_EVENT_TYPE_RULES: Final[dict[str, Any]] = {
+    "strip_whitespace": True,
+    "min_length": 1,
+    "max_length": 255,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
+}
+EventType = Annotated[str, StringConstraints(**_EVENT_TYPE_RULES)]
 """The routing key of an event: 1 to 255 characters after stripping, none of them a control character."""
 
 
 # What pydantic reads has a UTC of its own.
-_UTC_AS_READ = TypeAdapter(AwareDatetime).validate_json(b'"1970-01-01T00:00:00Z"').tzinfo
+_UTC_AS_READ = SchemaValidator(core_schema.datetime_schema()).validate_json(b'"1970-01-01T00:00:00Z"').tzinfo
 
 
 def _utc(moment: datetime) -> datetime:
@@ -446,7 +448,7 @@ def _check_literal(cls: type[Event], event_type: object) -> None:
     raise EventTypeError(msg)
 
 
-_EVENT_TYPES: TypeAdapter[str] = TypeAdapter(EventType)
+_EVENT_TYPES = SchemaValidator(core_schema.str_schema(**_EVENT_TYPE_RULES))
 
 
 def check_event_type(event_type: str) -> str:
@@ -456,10 +458,11 @@ def check_event_type(event_type: str) -> str:
         EventError: It is blank, longer than 255 characters, or holds a control character.
     """
     try:
-        return _EVENT_TYPES.validate_python(event_type)
+        stripped: str = _EVENT_TYPES.validate_python(event_type)
     except ValidationError as error:
         msg = f"{event_type!r:.80} is no event type; write 1 to 255 characters, no control characters"
         raise EventError(msg) from error
+    return stripped
 
 
 def own_annotations(owner: Any) -> Mapping[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, MutableSet
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from necrostack.errors import explain
 from necrostack.payload import (
@@ -20,6 +20,9 @@ from necrostack.payload import (
     check_text,
     freeze_json,
 )
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Schema = Mapping[str, Any]
 """A core schema: what pydantic compiles a type to, https://docs.pydantic.dev/latest/api/pydantic_core_schema/."""
@@ -290,6 +293,8 @@ class PayloadCheck:
 
     def _adapter(self) -> TypeAdapter[Any]:
         if self._declared is None:
+            from pydantic import TypeAdapter  # here, because most programs have no such payload, and it takes 0.5 ms
+
             self._declared = TypeAdapter(self._annotation())
         return self._declared
 
