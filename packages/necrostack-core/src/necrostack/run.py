@@ -32,7 +32,10 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 PULL_TIMEOUT = 1.0
-"""Seconds that one pull waits for events, and so how often an idle Spine looks whether it may end."""
+"""Seconds that one pull waits for events where the run ends when nothing is left: so often it looks whether it may."""
+
+_LONG_PULL_TIMEOUT = 5.0
+"""The same where it goes on: whoever stops it interrupts the pull."""
 
 CANCEL_GRACE = 5.0
 """Seconds that cancelled handlers get to clean up before they are left alone."""
@@ -268,7 +271,8 @@ class Run:
             pull.result()
 
     async def _pull_once(self) -> None:
-        self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=PULL_TIMEOUT))
+        timeout = PULL_TIMEOUT if self._until_idle else _LONG_PULL_TIMEOUT
+        self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=timeout))
 
     async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: D) -> T | D:
         """Ask the backend. An outage is waited out, unless the run is to stop in it."""

@@ -16,6 +16,7 @@
 --       for each dead letter the length of its record and the record
 -- Returns: for each step 1 if it was done, by this call or by one whose reply was lost,
 --          0 if the delivery was not to be settled any more, -1 if the group is gone
+local redis, KEYS, ARGV = redis, KEYS, ARGV -- what is global is looked up by its name each time
 local SETTLED_FOR = 86400000 -- milliseconds: nobody waits longer for the answer to a call
 
 local wrong = wrong_type({'stream', 'stream', 'zset', 'stream', 'stream', 'string', 'string', 'hash'})
