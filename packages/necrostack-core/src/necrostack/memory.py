@@ -113,7 +113,7 @@ class InMemoryBackend(Backend):
 
     def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:
         """See `Backend.admit`."""
-        if type(events) is _Admitted:
+        if type(events) is _Admitted and not beside:
             return events
         return _Admitted(super().admit(events, beside))
 

@@ -114,7 +114,7 @@ def as_records(events: Sequence[Event], beside: Sequence[Event], max_size: int) 
     Raises:
         EventError: See `necrostack.event.admit`.
     """
-    if type(events) is Records:
+    if type(events) is Records and not beside:
         return events
     records = [event_record(*admit(event, max_size)) for event in events]
     return Records([*as_records(beside, (), max_size).records, *records] if beside else records)

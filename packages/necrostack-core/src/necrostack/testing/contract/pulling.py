@@ -184,3 +184,21 @@ async def _acked(backend: Backend, deliveries: Sequence[Delivery]) -> list[Event
 async def _give_way(turns: int) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+@check()
+async def check_sealed_deliveries_are_those_that_a_pull_hands_over(factory: BackendFactory) -> None:
+    """What a Spine pulls: in the same order, once, and with events that may be asked for at any time."""
+    backend = await factory.make()
+    events = several(6)
+    await backend.enqueue(*events)
+
+    sealed = list(await backend.pull_sealed(limit=4, timeout=30.0))
+    rest = await pull_all(factory, backend, 6 - len(sealed))
+
+    for _ in range(2):
+        expect_equal([each.event for each in (*sealed, *rest)], events, "the events")
+        for each in sealed:
+            each.seal()
+    expect_equal([await backend.ack(each) for each in (*sealed, *rest)], [True] * 6, "the answers")
+    await expect_empty(backend, "after all were settled")

@@ -244,3 +244,35 @@ async def check_chains_of_settlements_lose_and_double_nothing(factory: BackendFa
     born = [child for pair in children.values() for child in pair]
     expect_once_each(handled, [*parents, *born], "six consumers")
     expect((await backend.admin.stats()).idle, "something is left after everything was settled")
+
+
+@check()
+async def check_what_was_admitted_is_kept_like_any_event(factory: BackendFactory) -> None:
+    """A Spine asks `admit` after each Organ, and settles what it returned: the same events, in the same order."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(0))
+    delivery = await pull_one(factory, backend)
+    events = [numbered(number) for number in range(1, 6)]
+
+    admitted = backend.admit(events[:2])
+    admitted = backend.admit(events[2:], admitted)
+    ours = await backend.settle(Settlement(delivery, emitted=admitted))
+
+    expect_equal(list(ours), [True], "the answer")
+    expect_equal(len(admitted), 5, "events that were admitted")
+    expect_equal([event.id for event in admitted], [event.id for event in events], "their ids")
+    expect_equal([each.event for each in await pull_all(factory, backend, 5)], events, "what was kept")
+
+
+@check()
+async def check_what_cannot_be_kept_is_not_admitted(factory: BackendFactory) -> None:
+    """It is refused then, and not only when it is settled."""
+    backend = await factory.make()
+    large = Event(event_type="LARGE", payload={"text": "x" * (backend.max_event_size + 1)})
+
+    for event in (misfit(), large):
+        try:
+            backend.admit([numbered(1), event])
+        except EventError:
+            continue
+        expect(False, f"a {event.event_type} that cannot be kept was admitted")
