@@ -15,7 +15,7 @@ CAPACITY = 100_000
 REPEAT_WINDOW = 120.0
 """Seconds in which the identical `enqueue` call is taken for a repetition. NATS JetStream has the same window."""
 
-MAX_CALLS = 10_000
+MAX_CALLS = 1_000
 """How many `enqueue` calls are remembered; the oldest are forgotten first. Without a bound, a producer that makes
 100 000 a second would have twelve million remembered. A call that is repeated because it failed is among the newest."""
 
