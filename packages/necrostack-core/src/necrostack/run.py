@@ -265,8 +265,9 @@ class Run:
         finally:
             self._interrupt = None
             # A cancelled pull loses nothing: either it took deliveries, and they are in the hand, or it took none.
-            pull.cancel()
-            await asyncio.wait({pull})
+            if not pull.done():
+                pull.cancel()
+                await asyncio.wait({pull})
         if not pull.cancelled():
             pull.result()
 
