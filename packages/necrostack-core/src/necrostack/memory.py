@@ -113,15 +113,17 @@ class InMemoryBackend(Backend):
 
     def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:
         """See `Backend.admit`."""
-        if type(events) is _Admitted and not beside:
-            return events
-        return _Admitted(super().admit(events, beside))
+        size = self.max_event_size
+        return _Admitted([*beside, *[admit(event, size)[0] for event in events]])
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         """See `Backend.settle`."""
         self._check_open()
         # All that can be wrong is found here, before the first settlement is done.
-        emissions = [self.admit(ended.emitted) if ended.emitted else () for ended in settlements]
+        emissions = [
+            emitted if not (emitted := ended.emitted) or type(emitted) is _Admitted else self.admit(emitted)
+            for ended in settlements
+        ]
         accepted = self._store.settle(settlements, emissions)
         _wake(self._pullers)
         return accepted

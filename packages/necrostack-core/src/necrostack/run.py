@@ -103,8 +103,8 @@ class Run:
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
-        # Nobody asks for the event of what is done, unless it failed.
-        self._seals = not self._gate.is_guarded and settings.instrumentation is None
+        # Nobody asks for the event of what is done, unless it failed. What is kept in this process is there anyway.
+        self._seals = backend.is_remote and not self._gate.is_guarded and settings.instrumentation is None
         self._is_stopping = False
         self.begun = asyncio.Event()
         self._stopped = asyncio.Event()
