@@ -310,7 +310,8 @@ async def test_a_worker_stays_alive_whatever_its_credentials_raise_for_a_while(
         assert await backend.ack(delivery)
 
 
-async def test_cancelled_pulls_lose_nothing_under_load(redis_url: str, app: str) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_cancelled_pulls_lose_nothing_under_load(sealed: bool, redis_url: str, app: str) -> None:
     events, cancelled = 2000, 0
     delivered: Counter[int] = Counter()
     settled: Counter[int] = Counter()
@@ -320,7 +321,8 @@ async def test_cancelled_pulls_lose_nothing_under_load(redis_url: str, app: str)
         async def consume() -> None:
             nonlocal cancelled
             while settled.total() < events:
-                pull = asyncio.create_task(backend.pull(limit=5, timeout=0.2))
+                pulls = backend.pull_sealed if sealed else backend.pull
+                pull = asyncio.ensure_future(pulls(limit=5, timeout=0.2))
                 await asyncio.wait({pull}, timeout=random.uniform(0, 0.004))
                 pull.cancel()
                 await asyncio.wait({pull})

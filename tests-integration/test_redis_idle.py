@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from redis_server import Server
 
 from necrostack import Delivery, Event, Organ, Settlement, Spine
 from necrostack.delivery import Failure, Retry
+from necrostack.errors import BackendClosed
 from necrostack_redis import RedisBackend
 
 
@@ -90,3 +93,88 @@ async def test_an_idle_worker_hears_of_all_that_it_can_handle(how: str, redis_ur
                     await other.release(*held)
             await until(lambda: organ.found == [-1, 1], "what came")
             print(f"{how}: {time.monotonic() - begun:.3f} s")
+
+
+# --- a Spine waits with a read that takes what comes ---------------------------------------------------------
+
+
+async def waiting(backend: RedisBackend) -> asyncio.Task[Any]:
+    """Begin a pull as a Spine's, and let it come to the point at which it waits."""
+    await backend.pull(timeout=0)
+    pull: asyncio.Task[Any] = asyncio.ensure_future(backend.pull_sealed(limit=10, timeout=30.0))
+    assert backend._session is not None
+    reader = backend._session.reader
+    await until(lambda: reader._is_waiting, "a read that waits")
+    return pull
+
+
+async def test_a_read_that_waits_takes_what_comes_in_the_same_breath(redis_url: str, app: str) -> None:
+    async with RedisBackend(redis_url, app=app) as backend, RedisBackend(redis_url, app=app) as other:
+        pull = await waiting(backend)
+        looks = backend._session.reader._last_look if backend._session else 0.0
+
+        await other.enqueue(numbered(1), numbered(2))
+        found = [delivery.event.payload["number"] for delivery in await pull]
+        again = asyncio.ensure_future(backend.pull_sealed(limit=10, timeout=30.0))
+        await other.enqueue(numbered(3))
+        found += [delivery.event.payload["number"] for delivery in await again]
+
+        assert found == [1, 2, 3]
+        assert backend._session is not None
+        assert backend._session.reader._last_look == looks, "it stays quiet in between"
+
+
+async def test_others_need_not_wait_for_a_read_that_waits(redis_url: str, app: str) -> None:
+    async with RedisBackend(redis_url, app=app) as backend:
+        pull = await waiting(backend)
+        begun = time.monotonic()
+
+        assert await backend.pull(timeout=0) == []
+
+        assert time.monotonic() - begun < 2.0
+        await backend.enqueue(numbered(1))
+        assert [delivery.event.payload["number"] for delivery in await pull] == [1]
+
+
+async def test_a_pull_that_was_cancelled_while_it_waited_takes_nothing_from_others(redis_url: str, app: str) -> None:
+    async with RedisBackend(redis_url, app=app) as backend, RedisBackend(redis_url, app=app) as other:
+        pull = await waiting(backend)
+        pull.cancel()
+        await asyncio.wait({pull})
+        assert backend._session is not None
+        reader = backend._session.reader
+        await until(lambda: not reader._is_waiting, "an end of the wait")
+
+        await other.enqueue(numbered(1))
+        (delivery,) = await other.pull(timeout=30.0)
+
+        assert await other.ack(delivery)
+        assert (await backend.admin.stats()).idle
+
+
+async def test_closing_does_not_wait_for_a_read_that_waits(redis_url: str, app: str) -> None:
+    backend = RedisBackend(redis_url, app=app)
+    pull = await waiting(backend)
+    begun = time.monotonic()
+
+    await backend.aclose()
+    await asyncio.wait({pull})
+
+    assert time.monotonic() - begun < 2.0
+    assert isinstance(pull.exception(), BackendClosed)
+
+
+async def test_a_stopped_server_does_not_hold_up_closing_for_long(make_server: Callable[..., Server], app: str) -> None:
+    server = make_server()
+    backend = RedisBackend(server.url, app=app, call_timeout=1.0)
+    pull = await waiting(backend)
+    os.kill(server.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+
+    await backend.aclose()
+
+    print(f"closed after {time.monotonic() - begun:.1f} s")
+    assert time.monotonic() - begun < 10.0
+    os.kill(server.pid, signal.SIGCONT)
+    pull.cancel()
+    await asyncio.wait({pull})

@@ -226,6 +226,21 @@ class Run:
     async def _pull(self) -> None:
         if self._ahead is not None:
             await self._take_ahead()
+        if self._backend.is_remote and not self._until_idle:
+            await self._pull_or_wait()
+        else:
+            await self._pull_or_end()
+
+    async def _pull_or_wait(self) -> None:
+        """Pull, and wait if need be. What is done is settled meanwhile."""
+        if not self._hand:
+            self._committer.begin()
+            await self._unless_stopped(self._pull_patiently, None)
+        if len(self._hand) >= self._prefetch:
+            await self._pull_ahead()
+
+    async def _pull_or_end(self) -> None:
+        """Pull, or find out that nothing is left to do, or else wait."""
         if not self._hand and (await self._committer.commit() or not self._has_waited):
             self._hand.extend(await self._pull_now())
         if self._backend.is_remote and len(self._hand) >= self._prefetch:

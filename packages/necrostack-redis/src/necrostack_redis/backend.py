@@ -166,7 +166,11 @@ class RedisBackend(Backend):
                     return taken
             if (left := deadline - time.monotonic()) <= 0:
                 return []
-            await session.reader.wait(left)
+            if not sealed:
+                await session.reader.wait(left)
+            elif taken := await session.reader.take_when_there(limit, left):
+                session.trimmer.has_work = True
+                return taken
             self._check_open()
 
     def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:

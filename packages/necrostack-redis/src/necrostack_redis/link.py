@@ -176,6 +176,32 @@ class Link:
             raise await self._told(error) from error
         return [name.decode() for name, _ in news or ()]
 
+    async def wait_and_call(
+        self, streams: Sequence[str], ids: Sequence[bytes], seconds: float, *command: Any
+    ) -> tuple[Sequence[str], Any]:
+        """Wait as `wait` does, and let the server go on with a command the moment that ends.
+
+        Returns:
+            The streams that hold something, and what the command answered.
+
+        Raises:
+            NoGroup: The command needs a group that does not exist.
+            BackendError: See `meaning`. The command may have been done.
+        """
+        milliseconds = max(int(min(seconds, WAIT) * 1000), 1)
+        try:
+            async with self._waits.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", *streams, *ids)
+                pipeline.execute_command(*command)
+                answers = await pipeline.execute(raise_on_error=False)
+                for answer in answers:
+                    if isinstance(answer, Exception):
+                        raise answer
+        except _ERRORS as error:
+            raise await self._told(error) from error
+        news, answer = answers
+        return [name.decode() for name, _ in news or ()], answer
+
     async def aclose(self) -> None:
         """Close every connection."""
         for client in (self._calls, self._waits):

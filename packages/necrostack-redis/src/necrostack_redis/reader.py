@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -34,6 +34,9 @@ _LOOK_INTERVAL = 0.02
 
 _LOOK_ALONE = 1.0
 """Seconds after which to see whether what must be handled alone is settled, if nobody says so."""
+
+_END_OF_WAIT = 1.0
+"""Seconds that a read which waits gets to hear that it shall not."""
 
 _SUSPECTED = 3
 """An entry that is handed over so often took two workers down with it. See pull.lua."""
@@ -88,8 +91,11 @@ class Reader:
     """Reads deliveries for one worker. What it takes over is held here until it is settled or released.
 
     Every read is made by a task of the Reader's own, which is never cancelled: what it brings after its pull was
-    cancelled waits here for the next pull, and counts as pending. Waiting reads nothing: an XREAD says that there
-    is news, and takes none of it.
+    cancelled waits here for the next pull, and counts as pending.
+
+    Whoever waits is told of news by an XREAD, which takes nothing: what comes when the pull has ended goes to others. A
+    Spine, which pulls again and again, has what is new read on the same way; where its pull is cancelled, the bell ends
+    that, and what it brought is handed back when the run ends.
 
     Attributes:
         held: The receipts of what this worker was handed and has not settled.
@@ -130,6 +136,9 @@ class Reader:
         self._reading = asyncio.Lock()
         self._reads: set[asyncio.Task[list[StoredDelivery]]] = set()
         self._watching: asyncio.Task[Sequence[str]] | None = None
+        # Whether a read waits for something new, and holds the turn of others; and who ends that.
+        self._is_waiting = False
+        self._ringing: asyncio.Task[None] | None = None
         self._turn = 0
         # Misfits that were logged, and of which nobody knows yet whether they are buried.
         self._told: set[str] = set()
@@ -157,13 +166,39 @@ class Reader:
         Raises:
             BackendError: The server is out of reach, or refuses.
         """
-        read = asyncio.create_task(self._read_in_turn(limit, sealed=sealed))
+        self._interrupt_wait()
+        return await self._finish(self._read_in_turn(limit, sealed=sealed))
+
+    async def take_when_there(self, limit: int, seconds: float) -> list[StoredDelivery]:
+        """Wait until there is something new, and take it, sealed, in the same breath. For when it is quiet.
+
+        One way to the server does for both: it answers the wait, and reads on for us.
+
+        Args:
+            limit: How many.
+            seconds: How long to wait.
+
+        Returns:
+            What is new; empty where the time is up, or there is something else to look at.
+
+        Raises:
+            BackendError: The server is out of reach, or refuses.
+        """
+        if self._surplus or self._is_alone():
+            await self.wait(seconds)
+            return []
+        return await self._finish(self._read_when_there(limit, seconds))
+
+    async def _finish(self, reading: Coroutine[Any, Any, list[StoredDelivery]]) -> list[StoredDelivery]:
+        """Let a read end, whatever becomes of the pull that wants it."""
+        read = asyncio.create_task(reading)
         self._reads.add(read)
         read.add_done_callback(self._reads.discard)
         try:
             return await asyncio.shield(read)
         except asyncio.CancelledError:
             read.add_done_callback(self._keep)
+            self._interrupt_wait()
             raise
 
     def is_quiet(self) -> bool:
@@ -219,6 +254,7 @@ class Reader:
 
     async def hand_back(self) -> None:
         """Hand back what came after its pull was cancelled. For when nobody may pull any more."""
+        self._interrupt_wait()
         if self._reads:
             await asyncio.wait(self._reads)
         async with self._reading:
@@ -244,8 +280,11 @@ class Reader:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         self.wake()
+        self._interrupt_wait()
         if self._reads:
-            await asyncio.wait(self._reads)
+            _, waiting = await asyncio.wait(self._reads, timeout=_END_OF_WAIT if self._is_waiting else None)
+            for read in waiting:
+                read.cancel()  # what it is handed now is handed back with all that is ours
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -260,6 +299,45 @@ class Reader:
             else:
                 taken = await self._read_or_join(min(limit, MAX_READ))
             return taken if sealed else await self._opened(taken)
+
+    async def _read_when_there(self, limit: int, seconds: float) -> list[StoredDelivery]:
+        async with self._reading:
+            if not self.is_quiet():
+                return []  # meanwhile there is something else to do
+            news, keys = self._news, self._keys
+            seconds = min(seconds, max(news.due_at - time.monotonic(), 0.0))
+            command = ("XREADGROUP", "GROUP", keys.group, self._consumer, "COUNT", min(limit, MAX_READ))
+            streams = (keys.events, keys.inbox, keys.bell)
+            quiet_until, news.due_at = news.due_at, 0.0
+            self._is_waiting = True
+            try:
+                found, reply = await self._link.wait_and_call(
+                    streams, news.ids, seconds, *command, "STREAMS", keys.events, ">"
+                )
+            except NoGroup:
+                return []  # the look that follows makes it
+            except BaseException:
+                self._next_check = 0.0  # it may have been done, and only its reply lost
+                raise
+            finally:
+                self._is_waiting = False
+            entries = reply[0][1] if reply else ()
+            if not found or (found == [keys.events] and 0 < len(entries) < limit):
+                # This was all that is new: it stays quiet, from the last of it on.
+                last = entries[-1][0] if entries else news.ids[0]
+                news.ids, news.due_at = (last, *news.ids[1:]), quiet_until
+            elif found == [keys.events]:
+                self._next_look = time.monotonic() + _LOOK_INTERVAL  # there is nothing else, and perhaps more of this
+            return self._held_from([(EVENTS, entry_id, 1, fields) for entry_id, fields in entries])
+
+    def _interrupt_wait(self) -> None:
+        """End a read that waits: it holds the turn of others. The bell is what it listens to."""
+        if self._is_waiting and (self._ringing is None or self._ringing.done()):
+            self._ringing = asyncio.create_task(self._ring())
+
+    async def _ring(self) -> None:
+        with suppress(BackendError):  # then the read has the same trouble, and ends by it
+            await self._link.call("XADD", self._keys.bell, "MAXLEN", 1, "*", "rung", "")
 
     async def _read_or_join(self, limit: int) -> list[StoredDelivery]:
         try:
@@ -283,6 +361,10 @@ class Reader:
             entries = await self._look(limit)
         if entries:
             self._news.due_at = 0.0
+        return self._held_from(entries)
+
+    def _held_from(self, entries: Sequence[_Entry]) -> list[StoredDelivery]:
+        """Hold what was read."""
         size, looked = self._settings.max_event_size, self._last_look
         receipts = [Receipt(stream, entry_id, count >= _SUSPECTED, looked) for stream, entry_id, count, _ in entries]
         self.held.update(receipts)
