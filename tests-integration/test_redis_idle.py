@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -178,3 +179,26 @@ async def test_a_stopped_server_does_not_hold_up_closing_for_long(make_server: C
     os.kill(server.pid, signal.SIGCONT)
     pull.cancel()
     await asyncio.wait({pull})
+
+
+@pytest.mark.parametrize("concurrency", [1, 20])
+async def test_a_run_that_is_stopped_at_any_moment_ends_at_once(concurrency: int, redis_url: str, app: str) -> None:
+    rounds, luck, longest, organ = 40, random.Random(concurrency), 0.0, Counting()
+
+    async with RedisBackend(redis_url, app=app) as backend, RedisBackend(redis_url, app=app) as other:
+        for number in range(rounds):
+            spine = Spine(organs=[organ], backend=backend, concurrency=concurrency)
+            running = asyncio.create_task(spine.run())
+            await other.enqueue(*[numbered(100 * number + each) for each in range(luck.choice([1, 5, 100]))])
+            await asyncio.sleep(luck.uniform(0, 0.03))
+            begun = time.monotonic()
+            spine.stop()
+            report = await running
+            longest = max(longest, time.monotonic() - begun)
+            assert (report.lost, report.failed) == (0, 0)
+        rest = await Spine(organs=[organ], backend=backend).run_until_idle()
+        kept = [kept.event.payload["number"] async for kept in backend.admin.kept()]
+
+    print(f"{rounds} runs stopped, the longest took {longest:.3f} s; {rest.handled} of {len(kept)} were left")
+    assert sorted(organ.found) == sorted(kept)
+    assert longest < 3.0

@@ -149,3 +149,21 @@ async def test_a_pull_ahead_that_fails_ends_the_run_with_its_error() -> None:
     backend.is_broken = False
     assert (await backend.admin.stats()).pending == 0
     assert await waiting(backend) == list(range(len(organ.numbers), 100))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 20])
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_spine_that_is_stopped_does_not_begin_to_wait(concurrency: int, turns: int) -> None:
+    backend, done = await numbered(20), asyncio.Event()
+    organ = Counts(lambda number: done.set() if number == 19 else None)
+    spine = Spine(organs=[organ], backend=backend, concurrency=concurrency)
+    running = asyncio.create_task(spine.run())
+    await done.wait()
+    for _ in range(turns):  # in the middle of whatever it does next
+        await asyncio.sleep(0)
+
+    spine.stop()
+
+    async with asyncio.timeout(3.0):  # a pull that waits takes five
+        report = await running
+    assert report.handled == 20

@@ -233,10 +233,10 @@ class Run:
 
     async def _pull_or_wait(self) -> None:
         """Pull, and wait if need be. What is done is settled meanwhile."""
-        if not self._hand:
+        if not self._hand and not self._is_stopping:
             self._committer.begin()
             await self._unless_stopped(self._pull_patiently, None)
-        if len(self._hand) >= self._prefetch:
+        if len(self._hand) >= self._prefetch and not self._is_stopping:
             await self._pull_ahead()
 
     async def _pull_or_end(self) -> None:

@@ -138,6 +138,7 @@ class Reader:
         self._watching: asyncio.Task[Sequence[str]] | None = None
         # Whether a read waits for something new, and holds the turn of others; and who ends that.
         self._is_waiting = False
+        self._interruptions = 0
         self._ringing: asyncio.Task[None] | None = None
         self._turn = 0
         # Misfits that were logged, and of which nobody knows yet whether they are buried.
@@ -187,7 +188,7 @@ class Reader:
         if self._surplus or self._is_alone():
             await self.wait(seconds)
             return []
-        return await self._finish(self._read_when_there(limit, seconds))
+        return await self._finish(self._read_when_there(limit, seconds, self._interruptions))
 
     async def _finish(self, reading: Coroutine[Any, Any, list[StoredDelivery]]) -> list[StoredDelivery]:
         """Let a read end, whatever becomes of the pull that wants it."""
@@ -300,10 +301,10 @@ class Reader:
                 taken = await self._read_or_join(min(limit, MAX_READ))
             return taken if sealed else await self._opened(taken)
 
-    async def _read_when_there(self, limit: int, seconds: float) -> list[StoredDelivery]:
+    async def _read_when_there(self, limit: int, seconds: float, interruptions: int) -> list[StoredDelivery]:
         async with self._reading:
-            if not self.is_quiet():
-                return []  # meanwhile there is something else to do
+            if self._interruptions != interruptions or not self.is_quiet():
+                return []  # it was interrupted before it began, or there is something else to do
             news, keys = self._news, self._keys
             seconds = min(seconds, max(news.due_at - time.monotonic(), 0.0))
             command = ("XREADGROUP", "GROUP", keys.group, self._consumer, "COUNT", min(limit, MAX_READ))
@@ -331,7 +332,8 @@ class Reader:
             return self._held_from([(EVENTS, entry_id, 1, fields) for entry_id, fields in entries])
 
     def _interrupt_wait(self) -> None:
-        """End a read that waits: it holds the turn of others. The bell is what it listens to."""
+        """End a read that waits, or is about to: it holds the turn of others. The bell is what it listens to."""
+        self._interruptions += 1
         if self._is_waiting and (self._ringing is None or self._ringing.done()):
             self._ringing = asyncio.create_task(self._ring())
 
