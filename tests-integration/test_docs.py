@@ -59,6 +59,8 @@ REDIS = "redis://localhost:6379"
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name != "FORCE_COLOR"},
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    # As in a terminal: what is printed and what is logged come in the order in which they were written.
+    "PYTHONUNBUFFERED": "1",
     "COLUMNS": "100",
     "NO_COLOR": "1",
     # pytest-asyncio warns of its own default where a folder has no configuration.
