@@ -496,7 +496,8 @@ async def test_scripts_and_connections_that_are_gone_are_not_missed(
     print(f"{times} times; {lost} lost, {doubled} doubled; {dict(names(caplog))}")
     assert (lost, doubled) == (0, 0)
     assert not names(caplog)["settlement_lost"]
-    assert names(caplog)["backend_unavailable"] == names(caplog)["backend_back"]
+    # The last fault may come when all work is done: then the run is stopped before it hears that the backend is back.
+    assert names(caplog)["backend_unavailable"] - names(caplog)["backend_back"] in (0, 1)
 
 
 # --- what only a person can mend ---------------------------------------------------------------------------
