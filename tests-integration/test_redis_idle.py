@@ -202,3 +202,25 @@ async def test_a_run_that_is_stopped_at_any_moment_ends_at_once(concurrency: int
     print(f"{rounds} runs stopped, the longest took {longest:.3f} s; {rest.handled} of {len(kept)} were left")
     assert sorted(organ.found) == sorted(kept)
     assert longest < 3.0
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 2))
+async def test_what_came_as_a_pull_was_cancelled_comes_before_what_is_newer(
+    turns: int, redis_url: str, app: str
+) -> None:
+    async with RedisBackend(redis_url, app=app) as backend, RedisBackend(redis_url, app=app) as other:
+        found: list[int] = []
+        for start in range(0, 100, 10):
+            pull = await waiting(backend)
+            await other.enqueue(numbered(start))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            pull.cancel()
+            await asyncio.wait({pull})
+            if not pull.cancelled():
+                found += [delivery.event.payload["number"] for delivery in pull.result()]
+            await other.enqueue(*[numbered(start + each) for each in range(1, 10)])
+            while len(found) < start + 10:
+                found += [each.event.payload["number"] for each in await backend.pull_sealed(limit=3, timeout=30.0)]
+
+        assert found == list(range(100))

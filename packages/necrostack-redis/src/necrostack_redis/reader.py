@@ -135,6 +135,8 @@ class Reader:
         self._alone: Sequence[Receipt] = [receipt for receipt in held if receipt.is_alone]
         self._reading = asyncio.Lock()
         self._reads: set[asyncio.Task[list[StoredDelivery]]] = set()
+        # Those of them whose pull was cancelled.
+        self._unwanted: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[Sequence[str]] | None = None
         # Whether a read waits for something new, and holds the turn of others; and who ends that.
         self._is_waiting = False
@@ -198,7 +200,11 @@ class Reader:
         try:
             return await asyncio.shield(read)
         except asyncio.CancelledError:
-            read.add_done_callback(self._keep)
+            if read.done():
+                self._keep(read)
+            else:
+                self._unwanted.add(read)
+                read.add_done_callback(self._unwanted.discard)
             self._interrupt_wait()
             raise
 
@@ -299,7 +305,15 @@ class Reader:
                 return []
             else:
                 taken = await self._read_or_join(min(limit, MAX_READ))
-            return taken if sealed else await self._opened(taken)
+            return self._handed_over(taken if sealed else await self._opened(taken))
+
+    def _handed_over(self, taken: list[StoredDelivery]) -> list[StoredDelivery]:
+        """Keep what nobody wants any more for the next pull, before that has its turn: it may bring what is newer."""
+        if asyncio.current_task() not in self._unwanted:
+            return taken
+        self._surplus.extendleft(reversed(taken))
+        self.wake()
+        return []
 
     async def _read_when_there(self, limit: int, seconds: float, interruptions: int) -> list[StoredDelivery]:
         async with self._reading:
@@ -329,7 +343,7 @@ class Reader:
                 news.ids, news.due_at = (last, *news.ids[1:]), quiet_until
             elif found == [keys.events]:
                 self._next_look = time.monotonic() + _LOOK_INTERVAL  # there is nothing else, and perhaps more of this
-            return self._held_from([(EVENTS, entry_id, 1, fields) for entry_id, fields in entries])
+            return self._handed_over(self._held_from([(EVENTS, entry_id, 1, fields) for entry_id, fields in entries]))
 
     def _interrupt_wait(self) -> None:
         """End a read that waits, or is about to: it holds the turn of others. The bell is what it listens to."""
@@ -490,7 +504,7 @@ class Reader:
     def _keep(self, read: asyncio.Task[list[StoredDelivery]]) -> None:
         """Take what a read brought after its pull was cancelled."""
         if not read.cancelled() and read.exception() is None:
-            self._surplus.extend(read.result())
+            self._surplus.extendleft(reversed(read.result()))
             self.wake()
 
     # --- waiting -----------------------------------------------------------------------------------------
