@@ -164,6 +164,13 @@ def servers(session: nox.Session, server: str) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Make everything fail that can, at full size; figures on the terminal, and in faults/ as JSON and Markdown."""
+    session.install(*group("test"), *editable(*ALL))
+    session.run("pytest", "-s", "-m", "fault", "--figures=faults", "tests-integration", *session.posargs)
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Go through the larger scenarios of the protocol's model, and try every check on every seeded mistake."""
     session.install(*group("test"), *editable(*ALL))

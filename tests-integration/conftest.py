@@ -4,21 +4,69 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
+import figures
 import pytest
 from redis_server import SERVER_VARIABLE, URL_VARIABLE, Server, find_binary, version_of
+
+from benchmarks.machine import machine
 
 # So that an assertion that fails there says why, as it does in a test.
 pytest.register_assert_rewrite("redis_checks")
 
 
 def pytest_report_header() -> str:
+    return f"redis: {server_in_words()}"
+
+
+def server_in_words() -> str:
     if os.environ.get(URL_VARIABLE):
-        return f"redis: the one that {URL_VARIABLE} names"
+        return f"the one that {URL_VARIABLE} names"
     binary = find_binary()
-    return f"redis: {binary} {'.'.join(map(str, version_of(binary)))}" if binary else "redis: none"
+    return f"{binary} {'.'.join(map(str, version_of(binary)))}" if binary else "none"
+
+
+# --- the figures of the fault tests ------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    how = "write what the faults did to FOLDER/faults.json and FOLDER/faults.md"
+    parser.addoption("--figures", type=Path, metavar="FOLDER", help=how)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function) and "figures" in item.fixturenames:
+        item.add_marker("fault")
+
+
+@pytest.fixture(name="figures")
+def record_figures(request: pytest.FixtureRequest) -> figures.Recorder:
+    """Prints and records what a fault did: how often it happened, and of how many events were lost or doubled."""
+    return figures.Recorder(request.node.user_properties)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    folder: Path | None = config.getoption("--figures")
+    reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
+    found = figures.rows([report for report in reports if report.when == "call"])
+    if folder is None or hasattr(config, "workerinput"):  # a worker of pytest-xdist leaves it to the one that began it
+        return
+    packages = ", ".join(f"{name} {version(name)}" for name in ("necrostack-redis", "redis", "pydantic"))
+    surroundings = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "server": server_in_words(),
+        "packages": packages,
+    }
+    figures.write(folder, found, surroundings)
+    terminalreporter.write_sep("-", f"the figures of {len(found)} faults are in {folder}")
+
+
+# --- servers -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

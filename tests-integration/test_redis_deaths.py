@@ -11,11 +11,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import Recorder
 from patience import until
 from redis.credentials import CredentialProvider
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
@@ -82,11 +84,12 @@ async def ended(backend: Backend) -> Counter[int]:
     return Counter([event.payload["n"] async for event in backend.admin.history(event_type="ENDED")])
 
 
-@pytest.mark.timeout(180)
-async def test_a_hundred_killed_workers_lose_and_double_nothing(
-    redis_url: str, app: str, start_worker: StartWorker
+@pytest.mark.parametrize(("kills", "roots_per_kill"), [(100, 10), pytest.param(500, 20, marks=pytest.mark.thorough)])
+@pytest.mark.timeout(1800)
+async def test_killed_workers_lose_and_double_nothing(
+    redis_url: str, app: str, start_worker: StartWorker, kills: int, roots_per_kill: int, figures: Recorder
 ) -> None:
-    kills, roots_per_kill, held_by_the_dead = 100, 10, 0
+    held_by_the_dead = 0
     start = partial(start_worker, redis_url, chain_of, concurrency=4, retry=CHAIN_RETRY)
     workers = {worker.pid: worker for worker in (start() for _ in range(4))}
 
@@ -111,7 +114,7 @@ async def test_a_hundred_killed_workers_lose_and_double_nothing(
         await until(partial(is_idle, backend), "all is handled", within=120)
         count = await count_chain(backend, kills * roots_per_kill)
 
-    print(f"\n{kills} workers killed, holding {held_by_the_dead} deliveries: {count}")
+    figures("Workers killed", times=kills, **asdict(count), held_by_the_dead=held_by_the_dead)
     assert count == whole(kills * roots_per_kill)
     assert held_by_the_dead >= kills // 2
 
