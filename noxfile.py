@@ -163,6 +163,20 @@ def servers(session: nox.Session, server: str) -> None:
     session.run("pytest", *SIDE_BY_SIDE, *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
 
 
+# From the oldest that we support to the newest.
+CLIENTS = ["5.0.1", "5.2.1", "6.4.0", "7.1.0", "8.1.0"]
+
+
+@nox.session(python=SUPPORTED[0], default=False)
+@nox.parametrize("client", CLIENTS, ids=CLIENTS)
+def clients(session: nox.Session, client: str) -> None:
+    """Run the tests of connections and secrets with one version of redis-py after the other."""
+    session.install(f"redis[hiredis]=={client}", *group("test"), *editable(*ALL))
+    tests = sorted(str(path) for path in (ROOT / "tests-integration").glob("test_security_*.py"))
+    tests += ["packages/necrostack-redis/tests", "tests-integration/test_redis_connections.py"]
+    session.run("pytest", *SIDE_BY_SIDE, *tests, *session.posargs)
+
+
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Make everything fail that can, at full size; figures on the terminal, and in faults/ as JSON and Markdown."""
@@ -196,6 +210,26 @@ def lint(session: nox.Session) -> None:
     session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
     check_versions(session)
+
+
+@nox.session(default=False, venv_backend="uv")
+@nox.parametrize("resolution", ["highest", "lowest-direct"], ids=["newest", "oldest"])
+def audit(session: nox.Session, resolution: str) -> None:
+    """Look up known vulnerabilities of whatever our distributions bring. It fails where nobody can be asked."""
+    session.install(*group("audit"))
+    wanted, found = (Path(session.create_tmp()) / f"{resolution}.{ending}" for ending in ("in", "txt"))
+    wanted.write_text("\n".join(third_party()), encoding="utf-8")
+    session.run("uv", "pip", "compile", "--quiet", f"--resolution={resolution}", f"--output-file={found}", str(wanted))
+    # Strict: what cannot be looked up is a failure. By itself pip-audit would skip it, and be content.
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--progress-spinner=off", "-r", str(found))
+
+
+def third_party() -> list[str]:
+    """What our distributions need of others, as they say it."""
+    projects = [nox.project.load_toml(PACKAGES / name / "pyproject.toml")["project"] for name in ALL]
+    needed = [need for project in projects for need in project.get("dependencies", [])]
+    needed += [need for each in projects for extra in each.get("optional-dependencies", {}).values() for need in extra]
+    return sorted({need for need in needed if not need.startswith("necrostack")})
 
 
 @nox.session(default=False)
