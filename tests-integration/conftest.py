@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import figures
 import pytest
+from redis_place import Place
+from redis_proxy import proxy_before
 from redis_server import SERVER_VARIABLE, URL_VARIABLE, Server, find_binary, version_of
 
 from benchmarks.machine import machine
@@ -107,3 +109,11 @@ def make_server(redis_binary: Path) -> Iterator[Callable[..., Server]]:
     yield make
     for server in made:
         server.remove()
+
+
+@pytest.fixture
+async def place(make_server: Callable[..., Server], app: str) -> AsyncIterator[Place]:
+    """A server of one's own behind a proxy."""
+    server = make_server("--appendonly", "yes", "--dbfilename", "broken.rdb")
+    async with proxy_before(server.port) as proxy:
+        yield Place(server, proxy, app)

@@ -122,6 +122,11 @@ async def read_command(reader: asyncio.StreamReader) -> tuple[bytes, str]:
     return raw, SCRIPTS.get(words[1].decode(), command) if command in ("EVALSHA", "EVAL") else command
 
 
+def port_of(url: str) -> int:
+    """Take the port from the end of a URL."""
+    return int(url.rsplit(":", 1)[1])
+
+
 @asynccontextmanager
 async def proxy_before(server_port: int) -> AsyncIterator[Proxy]:
     """Put a proxy before a server."""
