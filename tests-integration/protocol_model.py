@@ -189,7 +189,7 @@ class Protocol:
 
     # --- the scripts -------------------------------------------------------------------------------------
 
-    @stands_for("enqueue", "if redis.call('EXISTS', KEYS[5]) == 1 then return {} end", "'PX', ARGV[2])")
+    @stands_for("enqueue", "if redis.call('EXISTS', KEYS[5]) == 1 then", "'PX', ARGV[2])")
     def enqueue(self, state: State, name: str) -> Done:
         """Keeps an event and the mark of this call, unless the mark is there."""
         if state.is_marked:

@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "keeps events again when asked again",
         checks.a_call_whose_reply_was_lost_may_be_repeated,
-        edit(scripts.ENQUEUE, ("if redis.call('EXISTS', KEYS[5]) == 1 then return {} end", "")),
+        edit(scripts.ENQUEUE, ("if redis.call('EXISTS', KEYS[5]) == 1 then", "if false then")),
     ),
     Mutant(
         "looks at the keys when it is too late",
@@ -278,7 +278,7 @@ MUTANTS = (
     Mutant(
         "gives no lease to whom it does not know",
         checks.whoever_reads_after_its_removal_has_a_lease_that_ends,
-        edit(scripts.LEASE, ("if name ~= ARGV[4] then", "if false then")),
+        edit(scripts.LEASE, ("if name ~= ARGV[2] and name ~= ARGV[4] then", "if false then")),
     ),
     Mutant(
         "leaves with what it holds",

@@ -34,7 +34,7 @@ D = TypeVar("D")
 PULL_TIMEOUT = 1.0
 """Seconds that one pull waits for events where the run ends when nothing is left: so often it looks whether it may."""
 
-_LONG_PULL_TIMEOUT = 5.0
+_LONG_PULL_TIMEOUT = 10.0
 """The same where it goes on: whoever stops it interrupts the pull."""
 
 CANCEL_GRACE = 5.0

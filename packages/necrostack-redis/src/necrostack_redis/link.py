@@ -15,7 +15,7 @@ from necrostack_redis.address import Address
 from necrostack_redis.connector import Connector
 from necrostack_redis.scripts import Script
 
-WAIT = 5.0
+WAIT = 10.0
 """Seconds that one blocking read waits at the most. A server that is gone without a word is noticed so much later."""
 
 # The first words of replies that say: not now. https://redis.io/docs/latest/develop/reference/protocol-spec/

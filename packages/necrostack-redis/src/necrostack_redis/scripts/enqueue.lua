@@ -7,12 +7,26 @@
 --       then for each event the length of its record and the record
 -- Returns: 0, or how many fit and the bound, if it was full
 local bound, delay = tonumber(ARGV[4]), tonumber(ARGV[3])
-local used = {'stream', nil, nil, nil, 'string'}
+if redis.call('EXISTS', KEYS[5]) == 1 then return wrong_type({[5] = 'string'}) or {} end
+
+-- One event alone, as most are emitted, needs no looking ahead. The mark is what the server refuses when memory is full,
+-- and if the event is refused, the mark is taken back: nothing was done.
+if ARGV[7] == '1' and delay <= 0 and not bound then
+  local last, wrong_record = record_end(8)
+  if wrong_record then return wrong_record end
+  if last ~= #ARGV then return redis.error_reply('ERR the call is torn') end
+  redis.call('SET', KEYS[5], '', 'PX', ARGV[2])
+  local added = redis.pcall('XADD', KEYS[1], '*', unpack(ARGV, 9))
+  if not added.err then return {} end
+  redis.call('SET', KEYS[5], '', 'PXAT', 1) -- gone at once: it ended in 1970
+  return wrong_type({'stream'}) or exhausted(KEYS[1]) or added
+end
+
+local used = {'stream'}
 if bound then used[2], used[6], used[7], used[8] = 'zset', 'stream', 'zset', 'hash' end
 if delay > 0 then used[2], used[3], used[4] = 'zset', 'stream', 'string' end
 local wrong = wrong_type(used)
 if wrong then return wrong end
-if redis.call('EXISTS', KEYS[5]) == 1 then return {} end
 
 if bound then
   -- The group that is furthest behind counts, whoever's it is: what it has not read must be kept. Of our own group there
@@ -36,9 +50,7 @@ for _ = 1, tonumber(ARGV[7]) do
   at = last + 1
 end
 if at ~= #ARGV + 1 then return redis.error_reply('ERR the call is torn') end
--- One event alone is the first thing that is written: if it cannot be, nothing was done. Looking before costs more.
-local is_one = ARGV[7] == '1' and delay <= 0
-wrong = delay > 0 and wrong_count(KEYS[4]) or not is_one and exhausted(delay > 0 and KEYS[3] or KEYS[1])
+wrong = delay > 0 and wrong_count(KEYS[4]) or exhausted(delay > 0 and KEYS[3] or KEYS[1])
 if wrong then return wrong end
 -- When memory is full, the server refuses the first of these, and so the whole call.
 try(KEYS[9], {'SET', 'XADD'})
@@ -55,8 +67,7 @@ for _ = 1, tonumber(ARGV[7]) do
   if due then
     schedule(KEYS[2], KEYS[4], due, {unpack(ARGV, at + 1, at + length)})
   else
-    local added = (is_one and redis.pcall or redis.call)('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
-    if added.err then return exhausted(KEYS[1]) or added end
+    redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + length))
   end
   at = at + 1 + length
 end

@@ -13,7 +13,7 @@ for i = 1, 2 do
   if not consumers.err then
     for _, consumer in ipairs(consumers) do
       local name = consumer[2]
-      if name ~= ARGV[4] then redis.call('ZADD', KEYS[3], 'NX', whole(now + length), name) end
+      if name ~= ARGV[2] and name ~= ARGV[4] then redis.call('ZADD', KEYS[3], 'NX', whole(now + length), name) end
     end
   end
 end
