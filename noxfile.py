@@ -13,6 +13,7 @@ makes a first run three times faster, comes with it.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -182,6 +183,14 @@ def faults(session: nox.Session) -> None:
     """Make everything fail that can, at full size; figures on the terminal, and in faults/ as JSON and Markdown."""
     session.install(*group("test"), *editable(*ALL))
     session.run("pytest", "-s", "-m", "fault", "--figures=faults", "tests-integration", *session.posargs)
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Keep workers and a server under load for long, and kill them; `-- --minutes 60`. What is found is in soak/."""
+    session.install(*group("test"), *editable(*ALL))
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests-integration")))
+    session.run("python", "-m", "soak", *session.posargs, env={"PYTHONPATH": paths})
 
 
 @nox.session(default=False)
