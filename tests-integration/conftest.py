@@ -14,8 +14,10 @@ import pytest
 from redis_place import Place
 from redis_proxy import proxy_before
 from redis_server import SERVER_VARIABLE, URL_VARIABLE, Server, find_binary, version_of
+from redis_victim import LEASE, Journal, OrgansFor, StartWorker, Worker
 
 from benchmarks.machine import machine
+from necrostack_redis.config import RedisOptions
 
 # So that an assertion that fails there says why, as it does in a test.
 pytest.register_assert_rewrite("redis_checks")
@@ -117,3 +119,27 @@ async def place(make_server: Callable[..., Server], app: str) -> AsyncIterator[P
     server = make_server("--appendonly", "yes", "--dbfilename", "broken.rdb")
     async with proxy_before(server.port) as proxy:
         yield Place(server, proxy, app)
+
+
+# --- workers -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+@pytest.fixture
+def start_worker(journal: Journal, app: str) -> Iterator[StartWorker]:
+    """Starts workers of the test's app, and kills those that are left in the end."""
+    started: list[Worker] = []
+
+    def start(url: str, organs: OrgansFor, *, options: RedisOptions | None = None, **settings: object) -> Worker:
+        # Random kills may hit one event often: that makes no poison of it.
+        chosen = {"app": app, "lease": LEASE, "max_recoveries": 100, **(options or {})}
+        started.append(Worker(url, journal, organs, chosen, settings))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()

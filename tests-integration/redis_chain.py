@@ -76,6 +76,11 @@ def chain() -> list[Organ]:
     return [First(), Second(), Third()]
 
 
+def chain_of(_: object) -> list[Organ]:
+    """Make them for a worker, whose journal they have no need of."""
+    return chain()
+
+
 CHAIN_RETRY = RetryPolicy(max_attempts=20, base_delay=0.01, max_delay=0.1)
 
 

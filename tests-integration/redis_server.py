@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -75,12 +76,14 @@ class Server:
         args: What else it is told.
         port: Where it listens, on loopback.
         directory: Where its files and its log are.
+        environment: What it finds in its environment besides ours.
     """
 
     binary: Path
     args: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="necrostack-redis-")))
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,7 +112,11 @@ class Server:
         log_path = self.directory / "server.log"
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                self.command_line(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
             )
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:

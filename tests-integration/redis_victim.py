@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,12 @@ from typing import Any
 
 from patience import until
 
-from necrostack import Event, Organ, Spine
+from necrostack import Backend, Event, Organ, RetryPolicy, Spine
+from necrostack.errors import BackendUnavailable
 from necrostack_redis import RedisBackend
+
+LEASE = 1.2
+"""Seconds; short, so that the tests need not wait long for a death to be noticed."""
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["necrostack.testing", "necrostack_redis", "pytest"])
@@ -120,6 +125,10 @@ class Worker:
         return report
 
 
+StartWorker = Callable[..., Worker]
+"""What the fixture `start_worker` is: takes a URL, Organs, options of the backend and settings of the Spine."""
+
+
 # --- what they run ---------------------------------------------------------------------------------------
 
 
@@ -186,6 +195,20 @@ class Mortal(_Numbered):
         return ended
 
 
+class Failing(_Numbered):
+    """Fails the first time with each number, and is asked again much later than any test waits."""
+
+    listens_to = ["FAILING"]
+    retry = RetryPolicy(max_attempts=2, base_delay=600, max_delay=600, jitter=False)
+
+    def handle(self, event: Event) -> Event:
+        is_first = event.payload["n"] not in [entry.about for entry in self.journal.read("begun")]
+        ended = self.begin(event)
+        if is_first:
+            raise RuntimeError("for once")
+        return ended
+
+
 class Leaving(_Numbered):
     """Ends its process without any cleaning up, the first time it is asked to."""
 
@@ -235,4 +258,20 @@ def prefetching(journal: Journal, url: str) -> list[Organ[Any]]:
 
 def numbered(journal: Journal) -> list[Organ[Any]]:
     """Make one of each."""
-    return [kind(journal) for kind in (Gated, Lasting, Blocking, Mortal, Leaving)]
+    return [kind(journal) for kind in (Gated, Lasting, Blocking, Mortal, Failing, Leaving)]
+
+
+# --- what came of it -------------------------------------------------------------------------------------
+
+
+async def is_idle(backend: Backend) -> bool:
+    """Whether nothing is left to do."""
+    try:
+        return (await backend.admin.stats()).idle
+    except BackendUnavailable:  # a connection to a server that was killed
+        return False
+
+
+async def ended(backend: Backend) -> Counter[int]:
+    """How often each number was emitted as ended."""
+    return Counter([event.payload["n"] async for event in backend.admin.history(event_type="ENDED")])

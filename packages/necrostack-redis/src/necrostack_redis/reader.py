@@ -204,9 +204,14 @@ class Reader:
                 self._keep(read)
             else:
                 self._unwanted.add(read)
-                read.add_done_callback(self._unwanted.discard)
+                read.add_done_callback(self._end_unwanted)
             self._interrupt_wait()
             raise
+
+    def _end_unwanted(self, read: asyncio.Task[list[StoredDelivery]]) -> None:
+        self._unwanted.discard(read)
+        if not read.cancelled():
+            read.exception()  # heard, so that asyncio need not complain: the next pull meets the same trouble
 
     def is_quiet(self) -> bool:
         """Whether a look found nothing, and there was no news since: whoever waits need not look before.
