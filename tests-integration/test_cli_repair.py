@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def start(*argv: str) -> subprocess.Popen[str]:
 def bury(url: str, count: int) -> list[DeadLetter]:
     """Leave dead letters, and return them."""
 
-    async def leave() -> list[DeadLetter]:
+    async def leave() -> None:
         async with RedisBackend(url) as backend:
             await backend.enqueue(*(Event(event_type="REPAIR_PLACED", payload={"number": n}) for n in range(count)))
             left = count
@@ -97,9 +98,19 @@ def bury(url: str, count: int) -> list[DeadLetter]:
                 failure = Failure(reason="attempts_exhausted", organ="Billing", error_type="ValueError", error="no")
                 await backend.settle(*(Settlement(delivery, dead=[failure]) for delivery in deliveries))
                 left -= len(deliveries)
+
+    asyncio.run(leave())
+    return waiting(url)
+
+
+def waiting(url: str) -> list[DeadLetter]:
+    """The dead letters that wait."""
+
+    async def look() -> list[DeadLetter]:
+        async with RedisBackend(url) as backend:
             return [letter async for letter in backend.admin.dead_letters()]
 
-    return asyncio.run(leave())
+    return asyncio.run(look())
 
 
 def queued(url: str) -> int:
@@ -254,6 +265,23 @@ def test_a_letter_is_edited_and_redriven_as_its_class_says(url: str, tmp_path: P
     assert again.returncode == 1
     assert f"{letter.id} went again before" in again.stderr
     assert queued(url) == 1
+
+
+def test_exported_letters_are_imported_into_another_app(url: str, tmp_path: Path) -> None:
+    letters = bury(url, 300)
+    file, other = str(tmp_path / "letters.ndjson"), f"{url}-other"
+    assert run("dlq", "export", "--backend", url, "--output", file).returncode == 0
+
+    done = run("dlq", "import", file, "--backend", other, "--yes", "--json")
+    again = run("dlq", "import", file, "--backend", other, "--yes", "--json")
+    here = run("dlq", "import", file, "--backend", url, "--yes", "--json")
+
+    for ended, count in ((done, 300), (again, 0), (here, 0)):
+        assert json.loads(ended.stdout) == {"asked": count, "imported": count, "problems": []}, ended.stderr
+    restored = waiting(other)
+    assert [replace(letter, id="") for letter in restored] == [replace(letter, id="") for letter in letters]
+    went = run("dlq", "redrive", "--all", "--backend", other, "--yes", "--json")
+    assert json.loads(went.stdout)["redriven"] == queued(other) == 300
 
 
 # --- a terminal -----------------------------------------------------------------------------------------

@@ -323,6 +323,22 @@ class Admin(ABC):
     async def discard(self, *ids: str) -> int:
         """Forget dead letters, redriven ones too. Returns how many there were to forget."""
 
+    async def restore(self, *letters: DeadLetter) -> None:
+        """Keep dead letters of elsewhere, or that were discarded here, as letters that wait: nothing is delivered.
+
+        Each says what it said, but has an id of its own here, and comes after those that are there. Whether there is
+        such a letter already is for the caller to look.
+
+        Args:
+            letters: With their events; one that went again is to wait again.
+
+        Raises:
+            EventError: One has no event; none was kept.
+            BackendError: The backend cannot do this.
+        """
+        msg = f"{type(self).__name__} takes no dead letters of elsewhere"
+        raise BackendError(msg)
+
     @abstractmethod
     def kept(
         self,

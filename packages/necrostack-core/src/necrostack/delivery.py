@@ -187,6 +187,18 @@ class DeadLetter(Value):
         )
 
 
+def restored_event(letter: DeadLetter) -> Event:
+    """Return the event of a dead letter that is to be kept again.
+
+    Raises:
+        EventError: It has none.
+    """
+    if letter.event is None:
+        msg = f"dead letter {letter.id} has no event that can be read, so it cannot be restored"
+        raise EventError(msg)
+    return letter.event
+
+
 def redriven_event(letter: DeadLetter, payload: Mapping[str, Any] | None, max_size: int) -> Event:
     """Return the event of a dead letter as it goes again: 0 hops, and its payload edited if there is a new one.
 

@@ -76,6 +76,10 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError(msg) from None
 
 
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""A time that says its offset, in UTC."""
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -124,7 +128,7 @@ class Event(_FrozenModel):
     correlation_id: UUID = Field(default_factory=_own_id)
     causation_id: UUID | None = None
     hops: int = Field(default=0, ge=0, lt=2**53)
-    timestamp: Annotated[AwareDatetime, AfterValidator(_utc)] = Field(default_factory=_now)
+    timestamp: UtcDatetime = Field(default_factory=_now)
     event_type: EventType
     if TYPE_CHECKING:
         payload: Any  # so that a subclass may narrow it to its model

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from necrostack.backend import Admin, BackendStats, Consumer, KeptEvent, PendingDelivery
 from necrostack.clock import Clock, Pace
-from necrostack.delivery import DeadLetter, Delivery, redriven_event
+from necrostack.delivery import DeadLetter, Delivery, redriven_event, restored_event
 from necrostack.errors import ConfigurationError, check_count
 from necrostack.store import Store
 
@@ -79,6 +79,14 @@ class InMemoryAdmin(Admin):
         """See `Admin.discard`."""
         letters = (self._store.dead, self._store.redriven)
         return sum(kept.pop(name, None) is not None for name in dict.fromkeys(ids) for kept in letters)
+
+    async def restore(self, *letters: DeadLetter) -> None:
+        """See `Admin.restore`."""
+        self._open_and_awake()
+        for letter in letters:
+            restored_event(letter)
+        for letter in letters:
+            self._store.restore(letter)
 
     async def kept(
         self,

@@ -80,6 +80,11 @@ class Store:
             del self.redriven[next(iter(self.redriven))]
         self.put(delivery)
 
+    def restore(self, letter: DeadLetter) -> None:
+        """Keep a dead letter that was kept before, here or elsewhere."""
+        again = replace(letter, id=str(next(self._numbers)), raw=None, redriven_at=None)
+        self.dead[again.id] = again
+
     def put(self, delivery: Delivery) -> None:
         """Let an event go again that was kept before, as the class that is declared now."""
         if (fit := self._fitting(delivery)) is not None:

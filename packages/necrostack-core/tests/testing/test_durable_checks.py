@@ -174,7 +174,7 @@ class Worker(Backend):
 class StoreFactory(InMemoryFactory):
     """Makes workers on stores."""
 
-    features = frozenset({"durable", "groups"})
+    features = frozenset({"durable", "groups", "restores"})
     recovery = 2 * LEASE
     worker_class = Worker
 

@@ -30,6 +30,7 @@ from necrostack_redis.wire import (
     read_delivery,
     read_kept_event,
     read_letter,
+    restored_record,
 )
 
 _PAGE = 100
@@ -60,10 +61,10 @@ class RedisAdmin(Admin):
         redriven: bool = False,
     ) -> AsyncIterator[DeadLetter]:
         """See `Admin.dead_letters`."""
-        # An id is made just after the time that its letter holds: a second more finds all that may match.
+        # An id is made just after the time that its letter holds, or long after, when the letter was restored: a second
+        # less than `since` finds all that may match, and `until` says nothing about ids.
         first = "-" if since is None else _first_of(milliseconds(since) - 1000)
-        last = "+" if until is None else _last_of(milliseconds(until) + 1000)
-        async for page in self._pages(self._keys.dead, first, last):
+        async for page in self._pages(self._keys.dead, first, "+"):
             for letter in await self._letters(page):
                 is_redriven = letter.redriven_at is not None
                 if is_redriven == redriven and letter.matches(event_type, organ, error, since, until):
@@ -98,6 +99,14 @@ class RedisAdmin(Admin):
         for page in _pages_of(ids):
             count += await link.run(DISCARD, names, page)
         return count
+
+    async def restore(self, *letters: DeadLetter) -> None:
+        """See `Admin.restore`. After an error some of them may be kept."""
+        records = [restored_record(letter) for letter in letters]
+        for start in range(0, len(records), _PAGE):
+            await self._link().send(
+                [("XADD", self._keys.dead, "*", *record) for record in records[start : start + _PAGE]]
+            )
 
     async def kept(
         self,

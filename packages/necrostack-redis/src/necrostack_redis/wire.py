@@ -15,9 +15,9 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin
+from necrostack.delivery import Attempt, DeadLetter, Delivery, Failure, Origin, restored_event
 from necrostack.errors import EventError, EventTooLarge
-from necrostack.event import Event, admit, event_from_json, event_from_parts
+from necrostack.event import Event, admit, event_from_json, event_from_parts, payload_json
 from necrostack.payload import json_bytes
 
 Record = Sequence[bytes | str]
@@ -362,7 +362,7 @@ _OURS = (b"delivery", b"letter", b"dead_at")
 # --- dead letters ----------------------------------------------------------------------------------------
 
 
-def letter_facts(failure: Failure) -> str:
+def letter_facts(failure: Failure | DeadLetter) -> str:
     """Write why something is given up."""
     facts = {
         "reason": failure.reason,
@@ -380,6 +380,17 @@ def letter_record(entry: Record, failure: Failure) -> Record:
     if len(entry) > _MAX_PARTS:
         entry = _packed(entry)
     return (*entry, "letter", letter_facts(failure))
+
+
+def restored_record(letter: DeadLetter) -> Record:
+    """Write a dead letter again, with the time at which it was given up.
+
+    Raises:
+        EventError: It has no event.
+    """
+    event = restored_event(letter)
+    dead_at = (letter.dead_at - _EPOCH) // timedelta(microseconds=1)
+    return (*event_record(event, payload_json(event)), "letter", letter_facts(letter), "dead_at", str(dead_at))
 
 
 def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime | None) -> DeadLetter:

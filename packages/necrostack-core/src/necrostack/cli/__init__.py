@@ -9,7 +9,8 @@ Data goes to stdout, logs and progress to stderr. Exit codes:
     4    the backend is out of reach
     5    something named on the command line does not exist
     6    a check failed
-    7    done in part: lines of a feed were skipped, and are kept in a file beside it
+    7    done in part: lines of a feed were skipped, and are kept in a file beside it; or some dead letters were not
+         redriven, discarded or imported
     130  interrupted
 """
 

@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, str] = {
 _EPILOG = """\
 exit codes:
   0 ok   1 failure   2 usage   3 app cannot be imported   4 backend out of reach   5 not found
-  6 check failed   7 done in part (lines of a feed skipped, some dead letters not redriven)   130 interrupted
+  6 check failed   7 done in part (some lines of a feed, or some dead letters, were left out)   130 interrupted
   Dead letters alone leave the exit code at 0. A graceful stop by SIGTERM is 0.
 """
 

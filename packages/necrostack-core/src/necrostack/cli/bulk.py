@@ -121,7 +121,7 @@ async def redrive_all(
 
     outcome = Outcome(len(found), problems=[choice.problem for choice in found if choice.problem])
     names = [choice.id for choice in found if not choice.problem]
-    return await _each(redrive, names, outcome, terminal, "redriven", 1 if is_named or rate else _AT_ONCE, rate)
+    return await each(redrive, names, outcome, terminal, "redriven", 1 if is_named or rate else _AT_ONCE, rate)
 
 
 async def _why_not(admin: Admin, names: Sequence[str], count: int) -> list[str]:
@@ -146,10 +146,10 @@ async def discard_all(admin: Admin, found: Sequence[Choice], terminal: Terminal,
         return count, [] if count == len(names) else [f"{gone} gone already: somebody discarded that"]
 
     names = [choice.id for choice in found]
-    return await _each(discard, names, Outcome(len(found)), terminal, "discarded", 1 if is_named else _AT_ONCE, None)
+    return await each(discard, names, Outcome(len(found)), terminal, "discarded", 1 if is_named else _AT_ONCE, None)
 
 
-async def _each(
+async def each(
     do: Step, names: Sequence[str], outcome: Outcome, terminal: Terminal, done: str, at_once: int, rate: float | None
 ) -> Outcome:
     """Do it page by page; say how far it came when that ends early."""
@@ -179,10 +179,15 @@ def show_outcome(outcome: Outcome, done: str, terminal: Terminal, *, as_json: bo
         terminal.data({"asked": outcome.asked, done: outcome.done, "problems": outcome.problems})
     else:
         terminal.text(f"{outcome.done} of {counted(outcome.asked, 'dead letter')} {done}")
-    for problem in outcome.problems[:_SHOWN_PROBLEMS]:
-        terminal.error(problem)
-    if more := len(outcome.problems[_SHOWN_PROBLEMS:]):
-        terminal.error(f"and {more} more")
+    show_problems(outcome.problems, terminal)
     if outcome.done == outcome.asked:
         return Exit.OK
     return Exit.IN_PART if outcome.done else Exit.FAILED
+
+
+def show_problems(problems: Sequence[str], terminal: Terminal) -> None:
+    """Tell problems, the first ones of many."""
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        terminal.error(problem)
+    if more := len(problems[_SHOWN_PROBLEMS:]):
+        terminal.error(f"and {more} more")

@@ -71,11 +71,17 @@ def parse(line: Line, max_size: int) -> Event:
     """
     if line.is_too_long:
         raise BadLine(line, f"it is longer than the {max_size} bytes that a line may have")
-    data = line.data.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.data
+    data = text_of(line)
     try:
         return Event.from_json(data, max_size=max_size)
     except EventError as error:
-        raise BadLine(line, _reason(data, error)) from error
+        raise BadLine(line, reason_of(data, str(error))) from error
+
+
+def text_of(line: Line) -> bytes:
+    """What stands on a line, without its end, nor the byte order mark of the first one."""
+    data = line.data.rstrip(b"\r\n")
+    return data.removeprefix(codecs.BOM_UTF8) if line.number == 1 else data
 
 
 def is_blank(line: Line) -> bool:
@@ -83,13 +89,14 @@ def is_blank(line: Line) -> bool:
     return not line.is_too_long and not line.data.strip()
 
 
-def _reason(data: bytes, error: EventError) -> str:
+def reason_of(data: bytes, problem: str) -> str:
+    """Say what is wrong with a line, by what its parser says."""
     try:
         data.decode()
     except UnicodeDecodeError as wrong:
         return f"this is not UTF-8: byte 0x{data[wrong.start]:02x} at column {wrong.start + 1}"
     # The parser counts lines in what it was given, which is one.
-    return re.sub(r"at line 1 column (\d+)", r"at column \1", str(error))
+    return re.sub(r"at line 1 column (\d+)", r"at column \1", problem)
 
 
 def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
@@ -102,8 +109,8 @@ def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
         yield lines
 
 
-def source_of(path: str) -> Source:
-    """Find a feed.
+def source_of(path: str, what: str = "feed") -> Source:
+    """Find a feed, or another file of lines.
 
     Raises:
         CommandError: There is no such file (exit code 5).
@@ -111,10 +118,10 @@ def source_of(path: str) -> Source:
     try:
         return Source(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"there is no feed {path!r}"
+        msg = f"there is no {what} {path!r}"
         raise CommandError(msg, Exit.NOT_FOUND) from error
     except IsADirectoryError as error:
-        msg = f"the feed {path!r} is a folder; name a file"
+        msg = f"the {what} {path!r} is a folder; name a file"
         raise CommandError(msg, Exit.NOT_FOUND) from error
 
 

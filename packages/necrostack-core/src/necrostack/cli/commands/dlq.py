@@ -7,11 +7,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from necrostack.cli.arguments import Parser, add_actions, add_backend, add_json, add_rate, whole_number
 from necrostack.cli.asking import add_yes, confirm
-from necrostack.cli.bulk import Choice, Outcome, choices, discard_all, picked, redrive_all, show_outcome, told
+from necrostack.cli.bulk import (
+    Choice,
+    Outcome,
+    choices,
+    discard_all,
+    picked,
+    redrive_all,
+    show_outcome,
+    show_problems,
+    told,
+)
 from necrostack.cli.editing import edit_letter
 from necrostack.cli.exporting import export
 from necrostack.cli.facts import letter_facts
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.importing import Importer
 from necrostack.cli.letters import add_filters, chosen, letter_of, none_chosen, show_letter, write_causes, write_letters
 from necrostack.cli.target import Target, add_target, told_apart, with_target
 from necrostack.cli.terminal import Terminal, counted
@@ -35,12 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_one(add("edit", "edit the payload of a dead letter in $EDITOR, and redrive it"), _edit)
     _add_many(add("discard", "forget dead letters"), _discard)
     _add_export(add("export", "write dead letters to a file, one JSON object a line"))
+    _add_import(add("import", "keep the dead letters of such a file again"))
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
     do: _Do = arguments.do
-    if "words" in arguments:
+    if do is _import:
+        app, names = _app_and_file(arguments.words)
+    elif "words" in arguments:
         app, names = told_apart(arguments.words)
     else:
         app, names = arguments.app, []
@@ -89,6 +103,26 @@ def _add_export(parser: Parser) -> None:
         "--events", action="store_true", help="only their events, as emit --file and run --feed read them"
     )
     parser.set_defaults(do=_export, is_for_one=False)
+
+
+def _add_import(parser: Parser) -> None:
+    parser.usage = "%(prog)s [options] [APP] FILE"
+    parser.description = (
+        "Keep the dead letters that dlq export wrote to a file, as letters that wait. Nothing is delivered: redrive"
+        " does that. A file with a line that is no dead letter is refused as a whole."
+    )
+    parser.add_argument("words", nargs="*", metavar="[APP] FILE", help="one letter a line, also .gz; - is stdin")
+    add_backend(parser)
+    add_yes(parser)
+    add_json(parser, "write what became of them as one JSON object; with --dry-run each letter, one a line")
+    parser.set_defaults(do=_import, is_for_one=False)
+
+
+def _app_and_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    if len(words) not in (1, 2):
+        msg = f"name one file that dlq export wrote, [APP] FILE, not {len(words)} words; see dlq import --help"
+        raise CommandError(msg, Exit.USAGE)
+    return (words[0] if len(words) == 2 else None), [words[-1]]
 
 
 # --- look -----------------------------------------------------------------------------------------------
@@ -152,6 +186,19 @@ async def _repair(
     elif not arguments.yes:
         confirm(terminal, f"{told(found)} to be {done}")
     return show_outcome(await do(found), done, terminal, as_json=arguments.json)
+
+
+async def _import(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
+    async with Importer(target, names[0], terminal) as importer:
+        await importer.check()
+        if arguments.dry_run:
+            count = await write_letters(importer.letters(), terminal, as_json=arguments.json)
+            terminal.note(f"{counted(count, 'dead letter')} would be imported; nothing was done")
+            show_problems(importer.problems, terminal)
+            return Exit.OK
+        if importer.found and not arguments.yes:
+            confirm(terminal, f"{told(importer.found)} to be imported")
+        return show_outcome(await importer.restore(), "imported", terminal, as_json=arguments.json)
 
 
 async def _edit(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:

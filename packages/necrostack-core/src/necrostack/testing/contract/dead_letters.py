@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -270,6 +271,43 @@ async def check_a_discarded_letter_is_gone(factory: BackendFactory) -> None:
     expect_equal(await _ids(backend.admin.dead_letters()), [waiting.id], "the letters that wait")
     expect_equal((await backend.admin.stats()).dead, 1, "how many the stats count")
     await expect_empty(backend, "after a letter was discarded")
+
+
+@check("restores")
+async def check_a_restored_letter_waits_with_every_fact(factory: BackendFactory) -> None:
+    """Discarded or redriven before, here or elsewhere: it says what it said, behind those that are there."""
+    backend, other = await factory.make(), await factory.make()
+    letter = await _buried(factory, backend, ordered(), FAILURE)
+    await backend.admin.redrive(letter.id)
+    (redriven,) = await collected(backend.admin.dead_letters(redriven=True))
+    await factory.wait(factory.unit)
+    between = other.clock.now()
+    there = await _buried(factory, other, numbered(2), FAILURE)
+
+    await other.admin.restore(redriven)
+
+    first, restored = await dead_letters(other)
+    expect_equal(first, there, "the letter that was there")
+    expect_equal(restored, replace(letter, id=restored.id), "the restored letter")
+    expect(restored.id != there.id, "a restored letter has the id of another one")
+    expect_equal(await other.admin.dead_letter(restored.id), restored, "the letter of its id")
+    expect_equal(await _ids(other.admin.dead_letters(until=between)), [restored.id], "what was given up before then")
+    await expect_empty(other, "after a letter was restored")
+    expect_equal(await other.admin.redrive(restored.id), 1, "how many went again")
+    delivery = await pull_one(factory, other)
+    expect_equal((delivery.event, delivery.organs), (letter.event, ("Billing",)), "the event, and for whom it is")
+
+
+@check("restores")
+async def check_a_letter_without_an_event_is_not_restored(factory: BackendFactory) -> None:
+    """Nor what is to be restored with it: all or none."""
+    backend = await factory.make()
+    letter = await _buried(factory, backend, numbered(1), FAILURE)
+    await backend.admin.discard(letter.id)
+
+    await expect_error(backend.admin.restore(letter, replace(letter, event=None)), EventError)
+
+    expect_equal(await dead_letters(backend), [], "the letters that wait")
 
 
 async def _buried(factory: BackendFactory, backend: Backend, event: Event, failure: Failure) -> DeadLetter:
