@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from necrostack import Delivery, Event, InMemoryBackend, MaxStepsExceeded, Organ, Settlement, Spine
-from necrostack.errors import BackendError
+from necrostack.errors import BackendError, BackendUnavailable
+from necrostack.testing import VirtualClock
 from necrostack.testing.contract import CONTRACT, Check, InMemoryFactory
 
 
@@ -167,3 +168,26 @@ async def test_a_spine_that_is_stopped_does_not_begin_to_wait(concurrency: int, 
     async with asyncio.timeout(3.0):  # a pull that waits takes five
         report = await running
     assert report.handled == 20
+
+
+async def test_the_end_of_an_outage_is_known_at_once_where_there_is_nothing_to_pull(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OnceOutOfReach(DistantBackend):
+        was_asked = False
+
+        async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+            if not self.was_asked:
+                self.was_asked = True
+                raise BackendUnavailable("connection refused")
+            return await super().pull(limit=limit, timeout=timeout)
+
+    clock = VirtualClock()
+    spine = Spine(organs=[Counts()], backend=OnceOutOfReach(clock=clock))
+    clock.call_later(60.0, spine.stop)
+
+    await clock.run(spine.run())
+
+    outages = [vars(record)["outage"] for record in caplog.records if record.getMessage() == "backend_back"]
+    assert len(outages) == 1
+    assert outages[0] < 1.0  # a pull that waits takes five

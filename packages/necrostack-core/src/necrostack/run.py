@@ -288,6 +288,8 @@ class Run:
 
     async def _pull_once(self) -> None:
         timeout = PULL_TIMEOUT if self._until_idle else _LONG_PULL_TIMEOUT
+        if self._backend.outage.error is not None:
+            timeout = 0.0  # its end is known as soon as it is over, not when the wait for events is
         self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=timeout))
 
     async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: D) -> T | D:
