@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from necrostack.cli.columns import Columns, cut, printable
+from necrostack.cli.columns import Columns, cut
 from necrostack.cli.meter import Meter
+from necrostack.cli.printable import printable
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import moment, span
 

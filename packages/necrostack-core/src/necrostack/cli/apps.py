@@ -14,7 +14,7 @@ from types import ModuleType
 from necrostack.backend import Backend
 from necrostack.backends import open_backend
 from necrostack.cli.failures import CommandError, Exit
-from necrostack.errors import ConfigurationError
+from necrostack.errors import ConfigurationError, explain
 from necrostack.spine import Spine
 
 
@@ -50,6 +50,9 @@ def backend_of(url: str) -> Backend:
 
 
 def _module(app: str, name: str) -> ModuleType:
+    if "://" in app:  # which may hold a password
+        msg = "APP is a URL, which names no module; say where events are kept with --backend URL"
+        raise CommandError(msg, Exit.NO_APP)
     path = Path(name)
     if path.suffix == ".py" or not all(part.isidentifier() for part in name.split(".")):
         hint = f"; write {'.'.join([*path.parent.parts, path.stem])}:spine" if path.suffix == ".py" else ""
@@ -120,7 +123,7 @@ def _failure(what: str, error: BaseException) -> CommandError:
         told = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
         return CommandError(f"{what}: {told}", Exit.NO_APP)
     else:
-        told = f"{type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {explain(error)}"
     return CommandError(f"{what}: {told}{place_of(error)}", Exit.NO_APP)
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol, cast
 from uuid import UUID
 
 from necrostack.cli.failures import Exit
+from necrostack.cli.printable import printable, without_passwords
 from necrostack.cli.terminal import Terminal
 
 COMMANDS: Mapping[str, str] = {
@@ -51,7 +52,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
-        self.exit(Exit.USAGE, f"necrostack: error: {message}; see {self.prog} --help\n")
+        told = printable(without_passwords(message))
+        self.exit(Exit.USAGE, f"necrostack: error: {told}; see {self.prog} --help\n")
 
 
 def build_parser(argv: Sequence[str] | None = None) -> Parser:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.printable import printable
 from necrostack.cli.terminal import Terminal
 
 
@@ -42,7 +43,7 @@ def ask(terminal: Terminal, question: str) -> str:
     """Ask something on stderr, and return the answer in lower case; empty at the end of stdin."""
     terminal.clear_status()
     with _interruptible():  # before the question is seen, which may be answered by Ctrl-C at once
-        sys.stderr.write(f"necrostack: {question}")
+        sys.stderr.write(f"necrostack: {printable(question)}")
         sys.stderr.flush()
         answer = sys.stdin.readline()
     if not answer:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
+from necrostack.cli.printable import printable
 from necrostack.cli.terminal import Terminal
 
 _FIRST = 100
@@ -15,17 +16,6 @@ _FIRST = 100
 
 _LEAST = 40
 """Fewer cells of a terminal say too little of an error or a payload."""
-
-
-def printable(text: str) -> str:
-    """Write what would move the cursor, change colours or cannot be written at all as escapes, on one line.
-
-    >>> printable("a" + chr(27) + "[31m" + chr(10)) == "a" + chr(92) + "x1b[31m" + chr(92) + "n"
-    True
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class Columns:

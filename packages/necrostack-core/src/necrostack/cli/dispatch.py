@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 
 from necrostack.cli.arguments import build_parser
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.terminal import Terminal, quiet_pipes
-from necrostack.errors import BackendUnavailable, NecroStackError
+from necrostack.errors import BackendUnavailable, NecroStackError, explain
 
 
 def dispatch(argv: Sequence[str] | None) -> int:
@@ -33,7 +32,7 @@ def _execute(arguments: argparse.Namespace) -> int:
     except Exception as error:  # noqa: BLE001 -- whatever it is, a user gets one line and an exit code
         code, message = _told(error)
         if arguments.verbose:
-            traceback.print_exception(error)
+            terminal.traceback(error)
         terminal.error(message)
         return code
 
@@ -50,4 +49,4 @@ def _told(error: Exception) -> tuple[Exit, str]:
         return Exit.FAILED, str(error)
     if isinstance(error, OSError):
         return Exit.FAILED, str(error)
-    return Exit.FAILED, f"{type(error).__name__}: {error} (-v shows where)"
+    return Exit.FAILED, f"{type(error).__name__}: {explain(error)} (-v shows where)"

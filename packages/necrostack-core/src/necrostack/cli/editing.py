@@ -19,6 +19,7 @@ from necrostack.cli.asking import ask, can_ask
 from necrostack.cli.facts import event_facts
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.letters import letter_of
+from necrostack.cli.printable import json_text
 from necrostack.cli.target import Target
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import shown
@@ -38,7 +39,7 @@ async def edit_letter(target: Target, name: str, terminal: Terminal, *, as_json:
     if letter.event is None:
         msg = f"{name} cannot be read, so there is no payload to edit; export or discard it"
         raise CommandError(msg)
-    text = json.dumps(event_facts(letter.event)["payload"], indent=2, ensure_ascii=False) + "\n"
+    text = json_text(event_facts(letter.event)["payload"], indent=2) + "\n"
     folder = Path(tempfile.mkdtemp(prefix="necrostack-"))
     file = folder / f"{letter.event.event_type[:40].replace(os.sep, '_')}-{name}.json"
     file.write_text(text, encoding="utf-8")

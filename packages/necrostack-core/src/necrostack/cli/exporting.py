@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.failures import CommandError
 from necrostack.cli.meter import Meter
+from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.delivery import DeadLetter
 
@@ -25,9 +25,9 @@ async def export(letters: AsyncIterator[DeadLetter], terminal: Terminal, path: s
             if path is None and not terminal.is_read:
                 break
             if not events_only:
-                write(json.dumps(letter_facts(letter), ensure_ascii=False))
+                write(json_text(letter_facts(letter)))
             elif letter.event is not None:
-                write(json.dumps(event_facts(letter.event), ensure_ascii=False))
+                write(json_text(event_facts(letter.event)))
             else:
                 unreadable += 1
                 continue

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from necrostack.backend import Admin
-from necrostack.cli.columns import Columns, printable
+from necrostack.cli.columns import Columns
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.printable import json_text, printable
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.cli.times import moment, shown, span
 from necrostack.delivery import DeadLetter
@@ -101,22 +102,23 @@ async def write_causes(
         event_type = None if letter.event is None else letter.event.event_type
         cause = (letter.organ, event_type, letter.reason, letter.error_type)
         counts[cause] += 1
-        newest[cause] = letter
+        # Without what may be large: there may be as many causes as letters.
+        newest[cause] = replace(letter, event=None, raw=None, traceback="", attempts=())
     columns = Columns(terminal, "letters", "event type", "organ", "newest", "why, of the newest")
     for cause, count in counts.most_common(limit):
-        letter = newest[cause]
+        letter, event_type = newest[cause], cause[1]
         if as_json:
-            terminal.data(_cause_facts(letter, count))
+            terminal.data(_cause_facts(letter, event_type, count))
         else:
-            columns.row(str(count), _type(letter), letter.organ or "-", letter.id, why(letter))
+            columns.row(str(count), event_type or "-", letter.organ or "-", letter.id, why(letter))
     columns.flush()
     return len(counts)
 
 
-def _cause_facts(letter: DeadLetter, count: int) -> dict[str, Any]:
+def _cause_facts(letter: DeadLetter, event_type: str | None, count: int) -> dict[str, Any]:
     return {
         "count": count,
-        "event_type": None if letter.event is None else letter.event.event_type,
+        "event_type": event_type,
         "organ": letter.organ,
         "reason": letter.reason,
         "error_type": letter.error_type,
@@ -136,15 +138,15 @@ def none_chosen(arguments: argparse.Namespace) -> str:
 
 def show_letter(letter: DeadLetter, terminal: Terminal) -> None:
     """Write all that a letter says."""
-    lines = [f"dead letter {letter.id}", f"  given up     {shown(letter.dead_at)}"]
+    lines = [f"dead letter {printable(letter.id)}", f"  given up     {shown(letter.dead_at)}"]
     if letter.redriven_at is not None:
         lines.append(f"  went again   {shown(letter.redriven_at)}")
-    lines += [f"  organ        {letter.organ or '-'}", f"  why          {printable(why(letter))}"]
+    lines += [f"  organ        {printable(letter.organ or '-')}", f"  why          {printable(why(letter))}"]
     if letter.event is not None:
         event = letter.event
         lines += [
             f"  event        {event.id}",
-            f"  event type   {event.event_type}",
+            f"  event type   {printable(event.event_type)}",
             f"  made         {shown(event.timestamp)}",
             f"  chain        {event.correlation_id}",
             f"  came of      {event.causation_id or '-'}",
@@ -162,8 +164,8 @@ def show_letter(letter: DeadLetter, terminal: Terminal) -> None:
 def _content(letter: DeadLetter) -> list[str]:
     """The payload, or the bytes of what cannot be read."""
     if letter.event is not None:
-        text = json.dumps(event_facts(letter.event)["payload"], indent=2, ensure_ascii=False)
-        return ["payload", *(f"  {printable(line)}" for line in text.splitlines())]
+        text = json_text(event_facts(letter.event)["payload"], indent=2)
+        return ["payload", *(f"  {line}" for line in text.splitlines())]
     fields = (letter.raw or {}).items()
     lines = [f"  {printable(repr(name)[2:-1])}  {printable(repr(value)[2:-1])}" for name, value in fields]
     return ["as it was kept", *lines]

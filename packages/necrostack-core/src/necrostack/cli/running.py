@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-import traceback
 from contextlib import AbstractContextManager, nullcontext
 
 from necrostack.backend import BackendStats
@@ -18,7 +17,7 @@ from necrostack.cli.progress import Watch
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
 from necrostack.cli.terminal import Terminal, counted
-from necrostack.errors import BackendUnavailable, MaxStepsExceeded, NecroStackError
+from necrostack.errors import BackendUnavailable, MaxStepsExceeded, NecroStackError, explain
 from necrostack.memory import InMemoryBackend
 from necrostack.report import RunReport
 from necrostack.spine import Spine
@@ -122,12 +121,12 @@ class Running:
 
     def _tell_error(self, error: Exception) -> None:
         if self._arguments.verbose:
-            traceback.print_exception(error)
+            self._terminal.traceback(error)
         if isinstance(error, NecroStackError):
             self._terminal.error(str(error))
         else:
             notes = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
-            self._terminal.error(f"{type(error).__name__}: {error}{notes}{place_of(error)}")
+            self._terminal.error(f"{type(error).__name__}: {explain(error)}{notes}{place_of(error)}")
 
     async def _tell_what_is_left(self, signals: Signals) -> None:
         """Say what was not done, and how to go on."""

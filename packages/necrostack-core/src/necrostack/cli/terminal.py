@@ -1,11 +1,14 @@
-"""What a command shows: data on stdout, all else on stderr; colour where rich is and a person looks."""
+"""What a command shows: data on stdout, all else on stderr; colour where rich is and a person looks.
+
+Nothing that is written here, but for its own colours and its status line, does anything to a terminal: events, errors
+and names may be anybody's.
+"""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
 import io
-import json
 import logging
 import os
 import select
@@ -17,7 +20,8 @@ from typing import Any, TextIO
 
 from typing_extensions import Buffer
 
-from necrostack.log import JsonFormatter, logger
+from necrostack.cli.printable import json_text, printable, printable_lines, without_passwords
+from necrostack.log import JsonFormatter, format_traceback, logger
 
 CLEAR_LINE = "\r\x1b[K"
 """To the line's beginning, and erase it: ECMA-48 `EL`."""
@@ -50,11 +54,11 @@ class Terminal:
     def text(self, text: str) -> None:
         """Write lines to stdout."""
         self.clear_status()
-        print(text, flush=True)
+        print(printable_lines(text), flush=True)
 
     def data(self, value: object) -> None:
         """Write one JSON value to stdout, as one line."""
-        self.text(json.dumps(value, ensure_ascii=False))
+        self.text(json_text(value))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Write a table to stdout: the first column is a name, the others are numbers."""
@@ -74,9 +78,14 @@ class Terminal:
         """Write to stderr what went wrong."""
         self._say(f"necrostack: error: {' '.join(text.split())}")
 
+    def traceback(self, error: BaseException) -> None:
+        """Write to stderr where an error comes from."""
+        self.clear_status()
+        print(printable_lines(format_traceback(error).rstrip()), file=sys.stderr, flush=True)
+
     def _say(self, line: str) -> None:
         self.clear_status()
-        print(line, file=sys.stderr, flush=True)
+        print(printable(without_passwords(line)), file=sys.stderr, flush=True)
 
     # --- the status line ------------------------------------------------------------------------------------
 
@@ -87,7 +96,7 @@ class Terminal:
             text: What to show.
             done: How much of it is done, from 0 to 1; None when nobody knows.
         """
-        sys.stderr.write(CLEAR_LINE + _status_line(text, done))
+        sys.stderr.write(CLEAR_LINE + _status_line(printable(text), done))
         sys.stderr.flush()
         self._status = text
 
@@ -142,7 +151,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def _plain_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(header), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
     cells.insert(1, ["-" * width for width in widths])
     return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in cells)
@@ -161,10 +170,11 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for column, name in enumerate(header):
-        table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
         bad = [name in ("failed", "dead-lettered") and bool(cell) for name, cell in zip(header, row, strict=True)]
-        table.add_row(*(Text(str(cell), style="red" if is_bad else "") for cell, is_bad in zip(row, bad, strict=True)))
+        cells = [printable(str(cell)) for cell in row]
+        table.add_row(*(Text(cell, style="red" if is_bad else "") for cell, is_bad in zip(cells, bad, strict=True)))
     Console(file=sys.stdout).print(table)
 
 

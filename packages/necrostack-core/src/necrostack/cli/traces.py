@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from necrostack.backend import Admin, PendingDelivery
-from necrostack.cli.columns import printable
 from necrostack.cli.facts import event_facts, letter_facts, pending_facts
 from necrostack.cli.letters import why
 from necrostack.cli.meter import Meter
+from necrostack.cli.printable import json_text, printable
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import shown, span
 from necrostack.delivery import DeadLetter
@@ -88,7 +87,7 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
     event = trace.event
     lines = [
         f"event {event.id}",
-        f"  event type   {event.event_type}",
+        f"  event type   {printable(event.event_type)}",
         f"  made         {shown(event.timestamp)}",
         f"  chain        {event.correlation_id}, {event.hops} from its root",
         f"  came of      {event.causation_id or '-'}",
@@ -100,14 +99,14 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
         lines.append("  kept         not in the history any more")
     if not trace.pending and not trace.letters:
         lines.append("  neither pending nor a dead letter: it was handled, or waits to be pulled")
-    payload = json.dumps(event_facts(event)["payload"], indent=2, ensure_ascii=False)
-    terminal.text("\n".join([*lines, "", "payload", *(f"  {printable(line)}" for line in payload.splitlines())]))
+    payload = json_text(event_facts(event)["payload"], indent=2)
+    terminal.text("\n".join([*lines, "", "payload", *(f"  {line}" for line in payload.splitlines())]))
 
 
 def _states(trace: Trace) -> Iterator[str]:
     for pending in trace.pending:
         to = "" if pending.organs is None else f" for {', '.join(pending.organs)}"
-        yield f"pending for {span(pending.idle)}, attempt {pending.attempt}{to}, with {pending.consumer}"
+        yield printable(f"pending for {span(pending.idle)}, attempt {pending.attempt}{to}, with {pending.consumer}")
     for letter in trace.letters:
         again = "" if letter.redriven_at is None else f", went again {shown(letter.redriven_at)}"
         yield printable(f"dead letter {letter.id} of {letter.organ or 'no Organ'}: {why(letter)}{again}")
@@ -140,7 +139,7 @@ def show_chain(found: dict[UUID, Trace], terminal: Terminal) -> None:
 def _summary(trace: Trace, begin: datetime, *, is_known: bool) -> str:
     event = trace.event
     after = (event.timestamp - begin).total_seconds()
-    told = f"{event.event_type}  {event.id}  {f'+{after:.3f}s' if after else shown(event.timestamp)}"
+    told = f"{printable(event.event_type)}  {event.id}  {f'+{after:.3f}s' if after else shown(event.timestamp)}"
     return told if is_known or event.causation_id is None else f"{told}  (what it came of is not kept any more)"
 
 

@@ -14,8 +14,9 @@ from necrostack.backend import Backend
 from necrostack.cli import checks
 from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import add_json
-from necrostack.cli.columns import printable, stdout_width
+from necrostack.cli.columns import stdout_width
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.printable import printable, without_passwords
 from necrostack.cli.target import add_target
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.finding import Finding, Severity
@@ -61,7 +62,7 @@ def _backend(arguments: argparse.Namespace, findings: list[Finding]) -> Backend 
         try:
             spine = load_app(arguments.app)
         except CommandError as error:
-            findings.append(Finding("error", f"{arguments.app} cannot be imported: {error}"))
+            findings.append(Finding("error", f"{without_passwords(arguments.app)} cannot be imported: {error}"))
         else:
             findings += checks.topology(spine)
             own = spine.backend

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 
 from necrostack.cli.apps import load_app
 from necrostack.cli.arguments import add_app, add_json
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.topology import Topology
 
@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     topology = load_app(arguments.app).topology
     form = "json" if arguments.json else arguments.format
     if form == "json":
-        terminal.text(json.dumps(topology.to_dict(), indent=2, ensure_ascii=False))
+        terminal.text(json_text(topology.to_dict(), 2))
     else:
         terminal.text("\n".join(mermaid(topology) if form == "mermaid" else dot(topology)))
     if arguments.check:

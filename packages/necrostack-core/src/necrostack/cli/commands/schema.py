@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, cast
@@ -14,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from necrostack.cli.apps import load_app
 from necrostack.cli.arguments import add_app, add_json
 from necrostack.cli.failures import Exit
+from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal
 from necrostack.event import Event, declared_class
 from necrostack.spine import Spine
@@ -37,7 +37,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Write it."""
     spine = load_app(arguments.app)
     made = asyncapi(spine, arguments.app) if arguments.format == "asyncapi" else json_schema(spine, arguments.app)
-    terminal.text(json.dumps(made, indent=None if arguments.json else 2, ensure_ascii=False))
+    terminal.text(json_text(made, None if arguments.json else 2))
     return Exit.OK
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from fnmatch import fnmatchcase
 from uuid import UUID
@@ -15,6 +14,7 @@ from necrostack.cli.columns import Columns
 from necrostack.cli.facts import event_facts
 from necrostack.cli.failures import Exit
 from necrostack.cli.meter import Meter
+from necrostack.cli.printable import json_text
 from necrostack.cli.target import Target, add_target, with_target
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import moment, shown
@@ -156,7 +156,7 @@ def _writer(terminal: Terminal, *, as_json: bool) -> tuple[Callable[[KeptEvent],
 
     def write(kept: KeptEvent) -> None:
         facts = event_facts(kept.event)
-        payload = json.dumps(facts["payload"], ensure_ascii=False)
+        payload = json_text(facts["payload"])
         columns.row(shown(kept.kept_at), kept.event.event_type, str(kept.event.id), payload)
 
     return write, columns.flush
