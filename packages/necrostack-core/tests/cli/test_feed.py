@@ -138,6 +138,33 @@ async def test_a_line_over_the_limit_is_put_aside_whole(tmp_path: Path) -> None:
     assert told == [f"{path}, line 2: it is longer than the 66536 bytes that a line may have; skipped"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([b"?" * 50_000] * 4, 1),  # one after the other
+        ([b"?" * 200_000], 0),  # one that is too long to be an event
+        ([b"?" * 2_000_000], 0),  # one that is dropped while it is read
+    ],
+    ids=["many", "long", "longer"],
+)
+async def test_no_more_bad_lines_are_put_aside_than_there_is_room_for(
+    lines: list[bytes], kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("necrostack.cli.feed.MAX_KEPT", 100_000)
+    path = tmp_path / "feed"
+    path.write_bytes(b"\n".join([number_line(1), *lines, number_line(2)]))
+    backend = InMemoryBackend(max_event_size=1000)
+
+    feed = feed_of(path, backend, skips=True)
+    await feed.run()
+
+    assert await numbers(backend) == [1]
+    assert (feed.skipped, feed.next_line, feed.code) == (kept, kept + 2, Exit.FAILED)
+    assert feed.error is not None
+    assert feed.error.endswith("it is not skipped: 0 MiB of bad lines are put aside at the most")
+    assert not kept or feed.skipped_lines.path.stat().st_size <= 100_000
+
+
 async def test_one_event_that_the_backend_refuses_does_not_take_its_neighbours_along(tmp_path: Path) -> None:
     path = tmp_path / "feed"
     fat = b'{"event_type": "CLI_NUMBER", "payload": {"n": "' + b"9" * 100 + b'"}}'

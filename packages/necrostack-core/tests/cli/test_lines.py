@@ -61,6 +61,25 @@ def test_a_line_that_never_ends_is_told_as_soon_as_it_is_too_long() -> None:
     assert told == [1]
 
 
+@given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\0", b"\n")), max_size=20), st.integers(1, 30))
+def test_of_lines_that_are_too_long_to_be_put_aside_only_the_beginning_is_given(
+    pieces: list[bytes], max_size: int
+) -> None:
+    splitter = LineSplitter(max_size, keep_long=True, max_kept=2 * max_size)
+    lines = [line for piece in pieces for line in splitter.split(piece)] + [*splitter.finish()]
+
+    real = dict(enumerate(real_lines(b"".join(pieces)), start=1))
+    assert [line.number for line in lines] == [*real]
+    for line in lines:
+        line_as_it_is = real[line.number]
+        assert line.is_too_long == (len(line_as_it_is) > max_size)
+        if len(line_as_it_is) <= 2 * max_size:
+            assert whole(line) == line_as_it_is
+        else:
+            assert line.whole is None
+            assert line_as_it_is.startswith(line.data)
+
+
 def read(source: Source) -> bytes:
     return b"".join(source.chunks())
 

@@ -16,7 +16,7 @@ from typing import IO, Any, Final, TypeVar
 
 from necrostack.backend import Backend
 from necrostack.cli.failures import CommandError, Exit
-from necrostack.cli.lines import FeedBroken, Line, LineSplitter, Source
+from necrostack.cli.lines import MAX_KEPT, FeedBroken, Line, LineSplitter, Source
 from necrostack.cli.reading import BackgroundReader
 from necrostack.cli.terminal import counted
 from necrostack.clock import SYSTEM_CLOCK
@@ -136,21 +136,32 @@ class SkippedLines:
         """Name the file."""
         self.path = Path(f"{source.name}.skipped.ndjson")
         self._file: IO[bytes] | None = None
+        self._size = 0
+
+    def has_room(self, line: Line) -> bool:
+        """Whether a line may be kept. Not one of which only the beginning is there."""
+        if line.is_too_long and line.whole is None:
+            return False
+        size = len(line.data) if line.whole is None else line.whole.seek(0, os.SEEK_END)
+        return self._size + size <= MAX_KEPT
 
     def keep(self, line: Line) -> None:
         """Append a line; it is in the file when this returns."""
         if self._file is None:
             self._file = self.path.open("ab")
+        before = self._file.tell()
         if line.whole is None:
             self._file.write(line.data)
             ending = line.data[-1:]
         else:
+            line.whole.seek(0)
             shutil.copyfileobj(line.whole, self._file)
             line.whole.seek(-1, os.SEEK_END)
             ending = line.whole.read()
         if ending != b"\n":
             self._file.write(b"\n")
         self._file.flush()
+        self._size += self._file.tell() - before
 
     def close(self) -> None:
         """Close the file."""
@@ -256,7 +267,8 @@ class Feed:
 
     async def run(self) -> None:
         """Enqueue until the end of the source, a bad line, trouble with the backend, or `stop()`."""
-        reader = BackgroundReader(batches(self.source, LineSplitter(self._max_size, keep_long=self._skips)))
+        splitter = LineSplitter(self._max_size, keep_long=self._skips, max_kept=MAX_KEPT)
+        reader = BackgroundReader(batches(self.source, splitter))
         try:
             while not self._stopped.is_set():
                 before = self.source.position
@@ -326,6 +338,9 @@ class Feed:
         self.next_line = bad.line.number
         if not self._skips:
             raise bad
+        if not self.skipped_lines.has_room(bad.line):
+            reason = f"{bad.reason}; it is not skipped: {MAX_KEPT >> 20} MiB of bad lines are put aside at the most"
+            raise BadLine(bad.line, reason)
         try:
             self.skipped_lines.keep(bad.line)
         except OSError as error:

@@ -16,6 +16,9 @@ from typing import IO, Final
 CHUNK: Final = 65_536
 """Bytes that are read, or unpacked, at a time: what a pipe holds on Linux (pipe(7))."""
 
+MAX_KEPT: Final = 64 * 1_048_576
+"""Bytes of bad lines that one feed puts aside at the most: a few of gzip may unpack to a thousand times as many."""
+
 STDIN: Final = "-"
 
 _GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1; no line of JSON begins so
@@ -32,7 +35,8 @@ class Line:
     Attributes:
         number: Counted from 1.
         data: Its bytes with the line end; of a line that is too long only the beginning.
-        whole: All bytes of a line that is too long, when they were to be kept. Whoever gets it closes it.
+        whole: All bytes of a line that is too long, when they were to be kept and are not too many for that either.
+            Whoever gets it closes it.
         is_too_long: Whether it is longer than the limit.
     """
 
@@ -45,16 +49,17 @@ class Line:
 class LineSplitter:
     """Cuts chunks into lines. Holds no more than one chunk and one line of the allowed length."""
 
-    def __init__(self, max_size: int, *, keep_long: bool = False) -> None:
+    def __init__(self, max_size: int, *, keep_long: bool = False, max_kept: int = MAX_KEPT) -> None:
         """Make one for a feed.
 
         Args:
             max_size: How many bytes a line may have, the line end included.
             keep_long: Whether the bytes of a longer line are put aside, in a temporary file. If not, the line
                 is given as soon as it is known to be too long, and the rest of it is dropped.
+            max_kept: Of how many bytes a line may be that is put aside. A longer one is given and dropped as well.
         """
         self._max_size = max_size
-        self._keep_long = keep_long
+        self._most = max(max_kept, max_size) if keep_long else max_size
         self._number = 1
         self._parts: list[bytes] = []
         self._size = 0
@@ -75,17 +80,19 @@ class LineSplitter:
             yield from self._end()
 
     def _add(self, part: bytes) -> Iterator[Line]:
-        was_too_long = self._size > self._max_size
+        was_given = self._size > self._most
         self._size += len(part)
         if self._size <= self._max_size:
             self._parts.append(part)
-            return
-        if self._keep_long:
+        elif self._size <= self._most:
             if self._whole is None:
                 self._whole = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by whoever gets the line
                 self._whole.writelines(self._parts)
             self._whole.write(part)
-        elif not was_too_long:
+        elif not was_given:
+            if self._whole is not None:
+                self._whole.close()
+                self._whole = None
             yield Line(number=self._number, data=b"".join(self._parts), is_too_long=True)
 
     def _end(self) -> Iterator[Line]:
