@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 import necrostack
 from necrostack import InMemoryBackend, Organ, Spine, errors
@@ -82,6 +82,36 @@ def test_what_pydantic_found_wrong_is_told_without_the_input() -> None:
         Card(number="4111-1111", owner="Ada", year=1, month=1)  # type: ignore[arg-type]
 
     assert explain(caught.value) == ("number: Input should be a valid integer, unable to parse string as an integer")
+
+
+class Coin(BaseModel):
+    kind: Literal["coin"]
+
+
+class Note(BaseModel):
+    kind: Literal["note"]
+
+
+class Purse(BaseModel):
+    content: Annotated[Coin | Note, Field(discriminator="kind")]
+
+
+def test_not_even_the_tag_of_a_union_is_told() -> None:
+    with pytest.raises(ValidationError, match="4111-1111' found") as caught:
+        Purse.model_validate({"content": {"kind": "4111-1111' found using"}})
+
+    assert explain(caught.value) == (
+        "content: Input tag found using 'kind' does not match any of the expected tags: 'coin', 'note'"
+    )
+
+
+@pytest.mark.parametrize("size", [10, 4096, 4097, 10**6])
+def test_what_an_error_says_is_cut_in_the_middle(size: int) -> None:
+    told = explain(ValueError("a" * (size - 1) + "b"))
+
+    assert len(told) == size if size <= 4096 else len(told) < 4200
+    assert told.endswith("ab")
+    assert (f"[{size - 4096} characters left out]" in told) == (size > 4096)
 
 
 def test_of_many_problems_the_first_three_are_told() -> None:

@@ -213,6 +213,17 @@ def test_the_errors_of_a_group_are_shown() -> None:
     assert "  |   | KeyError: 'two'" in told
 
 
+def test_a_traceback_is_cut_however_much_hangs_on_the_error() -> None:
+    error = ExceptionGroup("many", [ValueError(str(number)) for number in range(20_000)])
+    error.add_note("x" * 10**6)
+
+    told = format_traceback(error)
+
+    assert told.startswith("Traceback")
+    assert len(told) < 66_000
+    assert "characters left out" in told
+
+
 def test_an_error_that_is_its_own_cause_ends() -> None:
     error = ValueError("round")
     error.__cause__ = error

@@ -285,6 +285,31 @@ async def test_retry_later_is_limited_by_a_policy_with_retries() -> None:
     assert len(calls.events) == 4
 
 
+async def test_what_goes_with_a_retry_is_bounded_however_often_and_whatever_a_handler_raises() -> None:
+    text = "x" * 10_000
+    calls = Calls(raises(ValueError(text)))
+    spine = Spine([calls], retry=RetryPolicy(max_attempts=150, base_delay=0.0))
+
+    await spine.run_until_idle(ping())
+
+    (letter,) = await letters(spine)
+    assert len(calls.events) == 150
+    assert len(letter.attempts) == 100
+    assert letter.attempts[-1].delay is None
+    assert all(len(attempt.error) < 1100 for attempt in letter.attempts)
+    assert len(letter.error) < 4200
+    assert len(letter.traceback) < 66_000
+
+
+async def test_a_long_reason_to_give_up_is_cut() -> None:
+    spine = Spine([Calls(raises(GiveUp("x" * 10_000)))])
+
+    await spine.run_until_idle(ping())
+
+    (letter,) = await letters(spine)
+    assert len(letter.reason) < 4200
+
+
 async def test_what_a_handler_asks_for_is_logged_without_a_traceback(log: pytest.LogCaptureFixture) -> None:
     await Spine([Calls(raises(GiveUp("the order was cancelled")))]).run_until_idle(ping())
 
@@ -362,15 +387,15 @@ def pong(event: Event) -> Event:
 @pytest.mark.parametrize(
     ("function", "shown"),
     [
-        (lambda event: 5, "5 (int)"),
-        (lambda event: "PONG", "'PONG' (str)"),
-        (lambda event: b"PONG", "b'PONG' (bytes)"),
-        (lambda event: {"event_type": "PONG"}, "(dict)"),
-        (lambda event: {pong(event)}, "(set)"),
+        (lambda event: 5, "a value of type int"),
+        (lambda event: "PONG", "a value of type str"),
+        (lambda event: b"PONG", "a value of type bytes"),
+        (lambda event: {"event_type": "PONG"}, "a value of type dict"),
+        (lambda event: {pong(event)}, "a value of type set"),
         (generate, "a generator"),
         (generate_async, "a generator"),
         (lambda event: Event, "the class Event"),
-        (lambda event: [pong(event), 7], "item 1 is 7 (int)"),
+        (lambda event: [pong(event), 7], "item 1 is a value of type int"),
         (lambda event: [None], "item 0 is None"),
         (lambda event: event, "carries the id of the event it was emitted for"),
     ],

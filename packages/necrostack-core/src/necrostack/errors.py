@@ -21,12 +21,15 @@ handler raises is never wrapped.
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from necrostack.report import RunReport
 
 
@@ -145,21 +148,41 @@ def check_seconds(name: str, value: object) -> float:
     return float(value)
 
 
+MAX_TEXT: Final = 4096
+"""Characters of an error's text that are logged and kept: foreign code may quote any amount of data in it."""
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """Leave out the middle of a text that is too long, and say how much that was.
+
+    >>> cut("abcdefghij", 6)
+    'abc[4 characters left out]hij'
+    """
+    left_out = len(text) - most
+    return text if left_out <= 0 else f"{text[: most // 2]}[{left_out} characters left out]{text[-(most // 2) :]}"
+
+
 def explain(error: BaseException) -> str:
-    """Say what an error says, without the input that pydantic would quote: it may be secret."""
+    """Say what an error says, cut, and without the input that pydantic would quote: it may be secret."""
     if not isinstance(error, ValidationError):
         try:
-            return str(error)
+            return cut(str(error))
         except Exception as broken:  # noqa: BLE001 -- an error's text is foreign code
             return f"its text cannot be had: {type(broken).__name__}"
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [
-        ": ".join(filter(None, [_path(problem["loc"]), problem["msg"].removeprefix("Value error, ")]))
-        for problem in problems[:3]
-    ]
+    told = [": ".join(filter(None, [_path(problem["loc"]), _message(problem)])) for problem in problems[:3]]
     rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return "; ".join(told) + rest
+    return cut("; ".join(told)) + rest
 
 
 def _path(location: tuple[str | int, ...]) -> str:
     return ".".join(map(str, location))
+
+
+def _message(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    # The one message of pydantic's own that quotes the input, even so.
+    return _QUOTED_TAG.sub("Input tag found", message) if problem["type"] == "union_tag_invalid" else message
+
+
+_QUOTED_TAG = re.compile(r"^Input tag '.*?' found(?= using )", re.DOTALL)

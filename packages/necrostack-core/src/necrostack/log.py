@@ -8,9 +8,9 @@ import sys
 import textwrap
 import traceback
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
 
-from necrostack.errors import explain
+from necrostack.errors import cut, explain
 from necrostack.event import Event
 
 logger = logging.getLogger("necrostack")
@@ -66,8 +66,16 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+MAX_TRACEBACK: Final = 65_536
+"""Characters of a traceback that are logged and kept: a group may hold any number of errors."""
+
+
 def format_traceback(error: BaseException) -> str:
-    """Format an error and what caused it, oldest first, without the input that pydantic would quote."""
+    """Format an error and what caused it, oldest first, cut, and without the input that pydantic would quote."""
+    return cut(_formatted(error), MAX_TRACEBACK)
+
+
+def _formatted(error: BaseException) -> str:
     parts: list[str] = []
     seen: set[int] = set()
     link: BaseException | None = error
@@ -75,7 +83,7 @@ def format_traceback(error: BaseException) -> str:
         seen.add(id(link))
         lines = ["Traceback (most recent call last):\n", *traceback.format_tb(link.__traceback__)]
         lines.append(f"{type(link).__qualname__}: {explain(link)}\n")
-        lines += [f"{_text(note)}\n" for note in getattr(link, "__notes__", None) or ()]
+        lines += [f"{cut(_text(note))}\n" for note in getattr(link, "__notes__", None) or ()]
         if isinstance(link, BaseExceptionGroup):
             lines += [textwrap.indent(format_traceback(inner), "  | ") for inner in link.exceptions]
         parts.append("".join(lines))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -20,7 +19,7 @@ MAX_INT_DIGITS = 4300
 _TOO_BIG = 10**MAX_INT_DIGITS
 # An integer of fewer bits has certainly fewer digits; comparing bit lengths is cheap for every size.
 _SURELY_SMALL_BITS = 14_000
-_LONG_DIGITS = re.compile(rb"\d{%d}" % MAX_INT_DIGITS)
+_DIGITS = b"0123456789"
 
 
 # --- containers that refuse to change -----------------------------------------------------------------------
@@ -308,4 +307,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=F
 
 def may_be_unreadable(data: bytes) -> bool:
     """Whether these bytes may hold an integer of more digits than any JSON parser reads."""
-    return len(data) > MAX_INT_DIGITS and _LONG_DIGITS.search(data) is not None
+    # So many in a row lie over one of these places. Each byte is looked at twice at the most, whatever they are.
+    places = range(MAX_INT_DIGITS - 1, len(data), MAX_INT_DIGITS)
+    return any(data[at] in _DIGITS and _digits_around(data, at) >= MAX_INT_DIGITS for at in places)
+
+
+def _digits_around(data: bytes, at: int) -> int:
+    before, after = data[at - MAX_INT_DIGITS + 1 : at + 1], data[at + 1 : at + MAX_INT_DIGITS]
+    return len(before) - len(before.rstrip(_DIGITS)) + len(after) - len(after.lstrip(_DIGITS))

@@ -11,7 +11,7 @@ from typing import Any
 
 from necrostack.deadline import Deadline
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
-from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, explain
+from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, cut, explain
 from necrostack.event import Event, caused_by, is_event
 from necrostack.instrumentation import Instrumentation
 from necrostack.log import event_facts, format_traceback, logger
@@ -20,6 +20,10 @@ from necrostack.tally import OrganTally, Tally
 
 current_event: ContextVar[Event | None] = ContextVar("necrostack_current_event", default=None)
 """The event that is being handled, for whoever emits from inside a handler."""
+
+
+MAX_ATTEMPTS_KEPT, MAX_ATTEMPT_TEXT = 100, 1024
+"""How many failed attempts go with an event, and of how many characters each: `RetryLater` may ask for any number."""
 
 
 class RunEnded(BaseException):
@@ -156,7 +160,8 @@ class StepTaker:
         outcome = self._delay_or_reason(organ.spec.retry or self._default_retry, delivery.attempt, error)
         delay = outcome if isinstance(outcome, float) else None
         text = explain(error)
-        attempts = (*delivery.attempts, Attempt(self._tally.now(), f"{type(error).__name__}: {text}", delay))
+        last = Attempt(self._tally.now(), cut(f"{type(error).__name__}: {text}", MAX_ATTEMPT_TEXT), delay)
+        attempts = (*delivery.attempts[-MAX_ATTEMPTS_KEPT + 1 :], last)
         facts = event_facts(delivery.event) | {"organ": organ.name, "attempt": delivery.attempt}
         # What a handler asks for by name is a decision, not a surprise: it needs no traceback in the log.
         surprise = None if isinstance(error, RetryLater | GiveUp) else error
@@ -181,7 +186,7 @@ class StepTaker:
     def _delay_or_reason(policy: RetryPolicy, attempt: int, error: BaseException) -> float | str:
         """Seconds until the Organ runs again, or the reason why it does not."""
         if isinstance(error, GiveUp):
-            return error.reason
+            return cut(error.reason)
         # What came back once comes back again: no retry makes an event of it.
         if isinstance(error, HandlerResultError):
             return "bad_result"
@@ -252,4 +257,5 @@ def _shown(value: object) -> str:
         return "a generator"
     if isinstance(value, type):
         return f"the class {value.__qualname__}"
-    return f"{repr(value)[:60]} ({type(value).__name__})"
+    # Not what it is: that is logged, and may be a payload.
+    return "None" if value is None else f"a value of type {type(value).__name__}"
