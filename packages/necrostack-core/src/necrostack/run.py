@@ -37,6 +37,9 @@ PULL_TIMEOUT = 1.0
 _LONG_PULL_TIMEOUT = 10.0
 """The same where it goes on: whoever stops it interrupts the pull."""
 
+_BRIEF_PULL_TIMEOUT = 0.1
+"""The same in an outage, whose end is then known when it is over, and not when the wait for events is."""
+
 CANCEL_GRACE = 5.0
 """Seconds that cancelled handlers get to clean up before they are left alone."""
 
@@ -289,7 +292,7 @@ class Run:
     async def _pull_once(self) -> None:
         timeout = PULL_TIMEOUT if self._until_idle else _LONG_PULL_TIMEOUT
         if self._backend.outage.error is not None:
-            timeout = 0.0  # its end is known as soon as it is over, not when the wait for events is
+            timeout = _BRIEF_PULL_TIMEOUT
         self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=timeout))
 
     async def _unless_stopped(self, operation: Callable[[], Awaitable[T]], otherwise: D) -> T | D:
