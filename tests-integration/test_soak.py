@@ -44,7 +44,7 @@ def find(verdicts: list[Verdict], what: str) -> Verdict:
 async def test_a_short_soak_is_exact_and_looks_at_everything(
     make_server: Callable[..., Server], tmp_path: Path, figures: Recorder
 ) -> None:
-    often = replace(PLAN, kill_every=0.6, server_every=1.3, sample_every=0.1, tell_every=0.1, mend_every=0.3)
+    often = replace(PLAN, kill_every=0.6, server_every=1.6, sample_every=0.1, tell_every=0.1, mend_every=0.3)
     soak = Soak(replace(often, seconds=3.0, workers=3, lease=LEASE), make_server(*SERVER_ARGS), tmp_path)
     told = list[float]()
 

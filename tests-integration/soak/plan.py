@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WARMUP = 0.2
-"""Which share of a soak is left out before anything is compared: caches fill, and retention reaches its length."""
+_WARMUP = (0.2, 300.0)
+"""How much of a soak is left out before anything is compared: caches fill, retention reaches its length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Plan:
         workers: How many worker processes there are at a time.
         elders: How many of them are never killed: memory is looked at over a whole life.
         kill_every: After how long a worker is killed, and replaced at once.
-        server_every: After how long the server is killed, and started again.
+        server_every: After how long the server is killed, and started again; for the first time after half of it.
         sample_every: After how long everything is looked at.
         tell_every: After how long a worker says what it saw.
         mend_every: After how long somebody mends the dead letters that there are.
@@ -39,6 +39,12 @@ class Plan:
     lease: float = 5.0
     retain_age: float = 30.0
     repeat_window: float = 60.0
+
+    @property
+    def warmup(self) -> float:
+        """After how long anything is compared: a fifth, but five minutes if that is no more than half."""
+        share, least = _WARMUP
+        return max(share * self.seconds, min(least, self.seconds / 2))
 
     @property
     def period(self) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.plot import sheet, text
-from soak.plan import WARMUP
 from soak.record import Record
 from soak.slope import Points, blocks
 
@@ -93,7 +92,7 @@ _INSIDE = (("fds", "file descriptors"), ("threads", "threads"), ("tasks", "tasks
 
 def _drawn(panel: Panel, record: Record, top: int) -> Iterator[str]:
     seconds, under = record.plan.seconds, top + 20
-    width = WARMUP * (_RIGHT - _LEFT)
+    width = record.plan.warmup / seconds * (_RIGHT - _LEFT)
     yield f'<rect class="warm" x="{_LEFT}" y="{under}" width="{width:.0f}" height="{_HEIGHT}"/>'
     yield text(_LEFT, top + 12, panel.title, "head")
     scale = _Scale(panel, under)

@@ -38,9 +38,18 @@ Tell = Callable[["Soak"], None]
 """Is called whenever everything was looked at."""
 
 
-async def every(seconds: float, over: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
-    """Do something again and again until it is over, while the server may be out of reach."""
-    due = time.monotonic()
+async def every(
+    seconds: float, over: asyncio.Event, act: Callable[[], Awaitable[object]], first: float | None = None
+) -> None:
+    """Do something again and again until it is over, while the server may be out of reach.
+
+    Args:
+        seconds: After how long to do it again.
+        over: Is set when it is over.
+        act: What to do.
+        first: After how long to do it for the first time; as often as later unless given.
+    """
+    due = time.monotonic() + (0.0 if first is None else first - seconds)
     while not over.is_set():
         due = max(due + seconds, time.monotonic())
         with suppress(TimeoutError):
@@ -123,9 +132,11 @@ class Soak:
                 (plan.sample_every, sample),
                 (max(plan.period / 600, 0.02), self._ping),
                 (plan.kill_every, self._kill_worker),
-                (plan.server_every, self._kill_server),
             ]
             doing = [group.create_task(every(seconds, over, act)) for seconds, act in deeds]
+            # Before anything is compared: an outage takes memory for all that waits, and an allocator may keep it.
+            first = every(plan.server_every, over, self._kill_server, first=plan.server_every / 2)
+            doing.append(group.create_task(first))
             await asyncio.sleep(plan.seconds)
             over.set()
             await asyncio.gather(*doing)

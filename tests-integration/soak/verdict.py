@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import median
 
-from soak.plan import WARMUP
 from soak.record import Record
-from soak.slope import Points, after, blocks, theil_sen
+from soak.slope import HOUR, Points, after, blocks, theil_sen
 from soak.witness import Count
 
 GROWTH = 1.0
 """MiB that a process, or the server, may gain in an hour."""
+
+NOTICED = 0.5
+"""MiB that must be gained in all before it is called growth: an allocator takes steps, and a short soak sees few."""
 
 STREAM_GROWTH = 0.05
 """The share of its length by which the stream may grow in an hour."""
@@ -58,13 +60,13 @@ def judge(record: Record) -> list[Verdict]:
 
 
 def _settled(record: Record, points: Points) -> Points:
-    return blocks(after(points, WARMUP * record.plan.seconds), record.plan.block)
+    return blocks(after(points, record.plan.warmup), record.plan.block)
 
 
 def _slopes(record: Record) -> Iterator[Verdict]:
     for name in (*record.elders, "producer"):
-        yield judge_slope(f"memory of {name}", _settled(record, record.process(name, "rss")), GROWTH, "MiB")
-    yield judge_slope("memory of the server", _settled(record, record.server("memory")), GROWTH, "MiB")
+        yield judge_slope(f"memory of {name}", _settled(record, record.process(name, "rss")), GROWTH, "MiB", NOTICED)
+    yield judge_slope("memory of the server", _settled(record, record.server("memory")), GROWTH, "MiB", NOTICED)
     length = _settled(record, record.server("stream"))
     most = STREAM_GROWTH * median(y for _, y in length) if length else 0.0
     yield judge_slope("length of the stream", length, most, "entries")
@@ -98,15 +100,24 @@ def judge_count(count: Count) -> Verdict:
     return Verdict("events", found, "0 lost, 0 doubled", outcome, dict(vars(count)))
 
 
-def judge_slope(what: str, points: Points, most: float, unit: str) -> Verdict:
+def judge_slope(what: str, points: Points, most: float, unit: str, noticed: float = 0.0) -> Verdict:
     """Judge whether a series grows by more in an hour than it may.
 
     It is broken only when all of the interval is over the limit, and held only when all of it is under.
+
+    Args:
+        what: What was looked at.
+        points: What was seen.
+        most: By how much it may grow in an hour.
+        unit: What it is counted in.
+        noticed: What it must have gained in all for its growth to count.
     """
     limit = f"at most {most:,.3g} {unit}/h"
     if (slope := theil_sen(points)) is None:
         return Verdict(what, "too few samples", limit, Outcome.UNDECIDED)
-    outcome = Outcome.HELD if slope.high <= most else Outcome.BROKEN if slope.low > most else Outcome.UNDECIDED
+    gained = slope.low * (points[-1][0] - points[0][0]) / HOUR
+    is_growth = slope.low > most and gained >= noticed
+    outcome = Outcome.HELD if slope.high <= most else Outcome.BROKEN if is_growth else Outcome.UNDECIDED
     digits = 0 if most > 10 else 2
     value, low, high = (f"{number:+,.{digits}f}" for number in (slope.value, slope.low, slope.high))
     figures = {**_range(points), "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high}
