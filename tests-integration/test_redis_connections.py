@@ -11,8 +11,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -57,10 +59,11 @@ class Certificates:
         self.authority = str(folder / "ca.pem")
         self._authority.cert_pem.write_to_path(self.authority)
 
-    def of_server(self, name: str, *, asks_for_client: bool = False) -> ssl.SSLContext:
-        """What a server of that name shows, and whether it wants to see the client's."""
+    def of_server(self, name: str, *, asks_for_client: bool = False, ended: datetime | None = None) -> ssl.SSLContext:
+        """What a server of that name shows, whether it wants to see the client's, and when it was valid at the last."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._authority.issue_cert(name).configure_cert(context)
+        since = None if ended is None else ended - timedelta(days=30)
+        self._authority.issue_cert(name, not_before=since, not_after=ended).configure_cert(context)
         if asks_for_client:
             self._authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -107,25 +110,61 @@ async def test_a_client_shows_its_certificate_when_it_has_one(
     await works(RedisBackend(url, **shown))
 
 
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
 @pytest.mark.parametrize(
-    ("name", "is_trusted", "problem"),
+    ("name", "ended", "is_trusted", "problem"),
     [
-        ("elsewhere.example", True, "Hostname mismatch|not valid for 'localhost'"),
-        ("localhost", False, "certificate verify failed"),
-        (None, True, "speaks no TLS; write redis://"),
+        ("elsewhere.example", None, True, "Hostname mismatch|not valid for 'localhost'"),
+        ("localhost", None, False, "certificate verify failed"),
+        ("localhost", YESTERDAY, True, "certificate has expired"),
+        (None, None, True, "speaks no TLS; write redis://"),
     ],
-    ids=["another name", "unknown authority", "no TLS"],
+    ids=["another name", "unknown authority", "expired", "no TLS"],
 )
 async def test_a_server_that_is_not_whom_it_should_be_ends_a_run_with_one_clear_error(
-    name: str | None, is_trusted: bool, problem: str, certificates: Certificates, start_tls: StartTLS
+    name: str | None,
+    ended: datetime | None,
+    is_trusted: bool,
+    problem: str,
+    certificates: Certificates,
+    start_tls: StartTLS,
 ) -> None:
-    port = start_tls(certificates.of_server(name) if name else None)
+    port = start_tls(certificates.of_server(name, ended=ended) if name else None)
     trusted = certificates.authority if is_trusted else None
     async with RedisBackend(f"rediss://localhost:{port}", ca_certs=trusted, connect_timeout=1.0) as backend:
         with pytest.raises(BackendError, match=problem) as refused:
             await Spine(organs=chain(), backend=backend).run_until_idle(*roots([0]))
 
     assert not isinstance(refused.value, BackendUnavailable)
+
+
+@pytest.mark.parametrize("asks_for_client", [False, True])
+async def test_a_server_with_tls_that_is_spoken_to_without_ends_a_run_with_one_clear_error(
+    asks_for_client: bool, certificates: Certificates, start_tls: StartTLS
+) -> None:
+    port = start_tls(certificates.of_server("localhost", asks_for_client=asks_for_client))
+    async with RedisBackend(f"redis://localhost:{port}", connect_timeout=1.0) as backend:
+        with pytest.raises(BackendError, match="speaks TLS; write rediss://") as refused:
+            await Spine(organs=chain(), backend=backend).run_until_idle(*roots([0]))
+
+    assert not isinstance(refused.value, BackendUnavailable)
+
+
+async def test_a_server_that_goes_away_is_not_asked_whether_it_speaks_tls(
+    make_server: Callable[..., Server], app: str
+) -> None:
+    server = make_server()
+    async with RedisBackend(server.url, app=app) as backend:
+        await backend.admin.stats()
+        server.kill()
+
+        with (
+            mock.patch.object(backend._connector, "is_with_tls", side_effect=AssertionError),
+            pytest.raises(BackendUnavailable),
+        ):
+            await backend.admin.stats()
 
 
 async def test_a_cluster_works_over_tls(certificates: Certificates, redis_binary: Path, app: str) -> None:

@@ -180,7 +180,8 @@ parts = st.fixed_dictionaries(
 def test_what_is_read_part_by_part_is_what_pydantic_reads_at_once(fields: dict[str, bytes]) -> None:
     at_once: Event | EventError
     try:
-        envelope = _envelope([fields[name] for name in ("v", "id", "type", "time", "lineage", "headers", "payload")])
+        values = [fields[name] for name in ("v", "id", "type", "time", "lineage", "headers", "payload")]
+        envelope = _envelope(values, MAX_EVENT_SIZE)
         at_once = event_from_json(envelope, fields["type"].decode(errors="replace"), MAX_EVENT_SIZE)
     except EventError as error:
         at_once = error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,7 @@ from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, EventError, check_count
 from necrostack.event import Event, payload_json
 from necrostack.finding import Finding
-from necrostack_redis.checkup import group_findings, server_findings
+from necrostack_redis.checkup import group_findings, server_findings, trust_findings
 from necrostack_redis.config import RedisSettings, check_name
 from necrostack_redis.groups import group_names, look_at, remove
 from necrostack_redis.keys import RELEASED, Keys
@@ -31,10 +30,11 @@ from necrostack_redis.wire import (
     read_kept_event,
     read_letter,
     restored_record,
+    size_to_look_at,
 )
 
-_PAGE = 100
-"""How many entries one look brings."""
+_FIRST_PAGE, _PAGE, _PAGE_BYTES = 25, 100, 16 * 2**20
+"""How many entries the first look brings, and one brings at the most; and how many bytes it should not exceed."""
 
 _Entry = Sequence[bytes]
 
@@ -46,6 +46,7 @@ class RedisAdmin(Admin):
         self._link = link
         self._keys = keys
         self._settings = settings
+        self._largest = size_to_look_at(settings.max_event_size)
 
     async def stats(self) -> BackendStats:
         """See `Admin.stats`."""
@@ -65,14 +66,14 @@ class RedisAdmin(Admin):
         # less than `since` finds all that may match, and `until` says nothing about ids.
         first = "-" if since is None else _first_of(milliseconds(since) - 1000)
         async for page in self._pages(self._keys.dead, first, "+"):
-            for letter in await self._letters(page):
+            async for letter in self._letters(page):
                 is_redriven = letter.redriven_at is not None
                 if is_redriven == redriven and letter.matches(event_type, organ, error, since, until):
                     yield letter
 
     async def dead_letter(self, name: str) -> DeadLetter | None:
         """See `Admin.dead_letter`."""
-        return next(iter(await self._letters_of([name] if _is_entry_id(name) else [])), None)
+        return await anext(self._letters_of([name] if _is_entry_id(name) else []), None)
 
     async def redrive(self, *ids: str, payload: Mapping[str, Any] | None = None) -> int:
         """See `Admin.redrive`."""
@@ -82,7 +83,7 @@ class RedisAdmin(Admin):
         link, keys, count = self._link(), self._keys, 0
         for page in _pages_of(ids):
             args: list[Any] = []
-            for letter in await self._letters_of(page):
+            async for letter in self._letters_of(page):
                 if letter.event is None or letter.redriven_at is not None:
                     continue
                 event = redriven_event(letter, payload, self._settings.max_event_size)
@@ -168,7 +169,7 @@ class RedisAdmin(Admin):
             found += page
         for consumer, idle, entry in sorted(found, key=lambda pending: -pending[1]):
             try:
-                delivery = read_delivery(entry, sys.maxsize, None, recovered=False)
+                delivery = read_delivery(entry, self._largest, None, recovered=False)
                 event = delivery.event
             except EventError:
                 continue  # on its way to become a dead letter
@@ -215,7 +216,8 @@ class RedisAdmin(Admin):
 
     async def check(self) -> Sequence[Finding]:
         """See `Admin.check`. It asks the server for INFO and TIME, and says so where that is forbidden."""
-        findings = await server_findings(self._link())
+        link = self._link()
+        findings = [*trust_findings(link), *await server_findings(link)]
         groups = await self.groups()
         for group in groups:
             findings += group_findings(group, self._settings)
@@ -232,15 +234,21 @@ class RedisAdmin(Admin):
         self, stream: str, first: str, last: str, *, newest_first: bool = False
     ) -> AsyncIterator[Sequence[tuple[bytes, _Entry]]]:
         """Go through a stream from one id to another: the ids and fields of its entries, a page at a time."""
+        count = _FIRST_PAGE
         while True:
             bounds = ("XREVRANGE", stream, last, first) if newest_first else ("XRANGE", stream, first, last)
-            page = await self._link().call(*bounds, "COUNT", _PAGE)
+            found = await self._link().call(*bounds, "COUNT", count)
+            page = [(entry_id, _flat(fields)) for entry_id, fields in found]
+            del found
             if page:
-                yield [(entry_id, _flat(fields)) for entry_id, fields in page]
-            if len(page) < _PAGE:
+                yield page
+            if len(page) < count:
                 return
             end = f"({page[-1][0].decode()}"
             first, last = (first, end) if newest_first else (end, last)
+            # As many as are likely to be no more than that, whoever wrote them.
+            size = sum(len(part) for _, entry in page for part in entry) // count
+            count = max(1, min(_PAGE, 4 * count, _PAGE_BYTES // max(size, 1)))
 
     async def _kept(
         self,
@@ -255,7 +263,7 @@ class RedisAdmin(Admin):
         wanted = None if ids is None else frozenset(ids)
         async for page in self._pages(self._keys.events, first, last, newest_first=newest_first):
             for entry_id, entry in page:
-                event = read_kept_event(entry)
+                event = read_kept_event(entry, self._largest)
                 if (
                     event is not None
                     and event_type in (None, event.event_type)
@@ -271,21 +279,22 @@ class RedisAdmin(Admin):
 
     # --- dead letters ------------------------------------------------------------------------------------
 
-    async def _letters(self, entries: Sequence[tuple[bytes, _Entry]]) -> list[DeadLetter]:
-        """Read dead letters, each with the time at which it went again."""
+    async def _letters(self, entries: Sequence[tuple[bytes, _Entry]]) -> AsyncIterator[DeadLetter]:
+        """Read dead letters one after the other, each with the time at which it went again."""
         if not entries:
-            return []
+            return
         times = await self._link().call("ZMSCORE", self._keys.redriven, *(entry_id for entry_id, _ in entries))
-        return [
-            read_letter(entry_id, entry, None if time is None else moment(int(time)))
-            for (entry_id, entry), time in zip(entries, times, strict=True)
-        ]
+        for (entry_id, entry), time in zip(entries, times, strict=True):
+            yield read_letter(entry_id, entry, None if time is None else moment(int(time)), self._largest)
 
-    async def _letters_of(self, ids: Sequence[str]) -> list[DeadLetter]:
+    async def _letters_of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetter]:
         if not ids:
-            return []
+            return
         found = await self._link().send([("XRANGE", self._keys.dead, name, name) for name in ids])
-        return await self._letters([(entry_id, _flat(fields)) for entries in found for entry_id, fields in entries])
+        entries = [(entry_id, _flat(fields)) for entries in found for entry_id, fields in entries]
+        del found
+        async for letter in self._letters(entries):
+            yield letter
 
 
 def _flat(fields: Mapping[bytes, bytes]) -> _Entry:

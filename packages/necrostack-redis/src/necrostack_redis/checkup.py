@@ -58,6 +58,13 @@ def _kind(info: Mapping[str, Any]) -> Finding:
     return Finding("note", what)
 
 
+def trust_findings(link: Link) -> Iterator[Finding]:
+    """Say so where anybody may stand in for the server."""
+    if link.trusts_anybody:
+        what = "the server's certificate is not verified: whoever answers at its address is told the password"
+        yield Finding("warning", what, "give the client ssl_cert_reqs='required' and ssl_check_hostname=True")
+
+
 def _memory(info: Mapping[str, Any]) -> Iterator[Finding]:
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))

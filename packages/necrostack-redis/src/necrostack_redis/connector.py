@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, Protocol
 
@@ -74,6 +75,12 @@ class Connector:
         find = self._discovery()
         self._where: dict[str, Any] = {"find": find} if find else _place(address)
 
+    @property
+    def trusts_anybody(self) -> bool:
+        """Whether TLS is spoken, as a client of the user's own does it, with whoever answers."""
+        how = self._arguments()
+        return self.address.tls and (how["ssl_cert_reqs"] in ("none", ssl.CERT_NONE) or not how["ssl_check_hostname"])
+
     def client(self, *, silence: float = 0.0) -> Client:
         """Make a client for an event loop.
 
@@ -103,17 +110,39 @@ class Connector:
         """
         if self.address.topology != "standalone" or not self.address.tls:
             return False
-        (node,) = self.address.nodes
         try:
-            async with asyncio.timeout(self._settings.connect_timeout):
-                reader, writer = await asyncio.open_connection(*node)
-                try:
-                    writer.write(b"PING\r\n")
-                    return await reader.read(1) in (b"+", b"-")
-                finally:
-                    writer.close()
+            async with self._bare_connection() as (reader, writer):
+                writer.write(b"PING\r\n")
+                return await reader.read(1) in (b"+", b"-")
         except OSError:
             return False
+
+    async def is_with_tls(self) -> bool:
+        """Whether the server speaks TLS, where plain text was to be spoken. It hangs up then, as if it were going away.
+
+        It is told nothing.
+        """
+        if self.address.topology != "standalone" or self.address.tls:
+            return False
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is
+        try:
+            async with self._bare_connection(context):
+                return True
+        except OSError:
+            return False
+
+    @asynccontextmanager
+    async def _bare_connection(
+        self, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        (node,) = self.address.nodes
+        async with asyncio.timeout(self._settings.connect_timeout):
+            reader, writer = await asyncio.open_connection(*node, ssl=tls)
+            try:
+                yield reader, writer
+            finally:
+                writer.transport.abort()
 
     def _arguments(self, silence: float = 0.0) -> dict[str, Any]:
         """Say how to connect. redis-py by itself would send commands again whose reply was lost, and wait for ever."""

@@ -13,6 +13,7 @@ from necrostack.log import logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.connector import BlockingClient, Connector
 from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.link import hide_arguments
 from necrostack_redis.scripts import LEASE
 
 
@@ -106,6 +107,7 @@ class Lease:
                     self._renew(client)
                 except Exception as error:  # noqa: BLE001 -- credentials may come from anybody's code
                     # Whoever runs the worker logs the outage; here it only matters to be back in time.
+                    hide_arguments(error)
                     logger.debug("lease_not_renewed", extra={"consumer": self._consumer, "error": str(error)})
                     wait = self._interval / 4
                     client.close()  # its connection: the next one may lead to another server

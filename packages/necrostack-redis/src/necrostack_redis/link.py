@@ -11,6 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from necrostack.errors import BackendError, BackendFull, BackendUnavailable
+from necrostack.log import logger
 from necrostack_redis.address import Address
 from necrostack_redis.connector import Connector
 from necrostack_redis.scripts import Script
@@ -45,6 +46,9 @@ _WHERE = re.compile(r" script: (?:\w*, )?on @?user_script:(\d+)\.$|@?user_script
 # A refusal inside a script has another text on each server, and sometimes no first word.
 _FORBIDDEN = re.compile(r"^NOPERM|script can't (run|access)|ACL failure in script|no permissions to")
 _SHUT_OUT = re.compile(r"^(NOAUTH|WRONGPASS)|^Protocol error: unauthenticated")
+
+# Of a command that is not known: to a server without it, or behind a proxy.
+_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 # What OpenSSL calls it when either side refuses the other.
 _TLS_REFUSAL = re.compile("CERTIFICATE|ALERT|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
@@ -86,6 +90,15 @@ class Link:
         self._calls = connector.client()
         # A read that waits would hold up calls, and may rightly be silent for longer than they may.
         self._waits = connector.client(silence=WAIT)
+        # Whether it is a Redis that we reach, and we speak as it does.
+        self._has_answered = False
+        if connector.trusts_anybody:
+            logger.warning("tls_not_verified", extra={"server": str(connector.address)})
+
+    @property
+    def trusts_anybody(self) -> bool:
+        """See `Connector.trusts_anybody`."""
+        return self._connector.trusts_anybody
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script. It is sent again only where the server says that it did not run.
@@ -116,6 +129,7 @@ class Link:
                 for keys, args in calls:
                     pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
+                self._has_answered = True
         except _ERRORS as error:
             raise await self._told(error, script) from error
         for number, (answer, (keys, args)) in enumerate(zip(answers, calls, strict=True)):
@@ -210,7 +224,9 @@ class Link:
 
     async def _execute(self, *command: Any) -> Any:
         try:
-            return await self._calls.execute_command(*command)
+            answer = await self._calls.execute_command(*command)
+            self._has_answered = True
+            return answer
         except exceptions.ResponseError as error:
             if not _has_moved(error):
                 raise
@@ -225,6 +241,10 @@ class Link:
             await self._disconnect()
             if isinstance(error, exceptions.TimeoutError) and await self._connector.is_without_tls():
                 return BackendError(f"{self._address} speaks no TLS; write redis:// to do without")
+        # Something that was never there before hangs up, or answers what no Redis does.
+        is_strange = isinstance(error, exceptions.ConnectionError | exceptions.InvalidResponse)
+        if is_strange and not self._has_answered and await self._connector.is_with_tls():
+            return BackendError(f"{self._address} speaks TLS; write rediss://")
         return told
 
     async def _disconnect(self) -> None:
@@ -246,6 +266,7 @@ def meaning(error: Exception, address: Address, script: Script | None = None) ->
         NoGroup; BackendFull when the server's memory is full; BackendUnavailable when it may be better later;
         another BackendError when only a person can help.
     """
+    hide_arguments(error)
     if isinstance(error.__cause__, exceptions.RedisError):
         error = error.__cause__  # of finding the server, which redis-py takes for the network's
     text = _IN_SCRIPT.sub("", str(error))
@@ -269,6 +290,19 @@ def meaning(error: Exception, address: Address, script: Script | None = None) ->
     if isinstance(error, _TRANSIENT_ERRORS) or first in _TRANSIENT or "Script killed by user" in text:
         return BackendUnavailable(f"{address} is out of reach: {type(error).__name__}: {text}")
     return BackendError(f"{address} answered: {text}{_ADVICE.get(first, '')}")
+
+
+def hide_arguments(error: BaseException | None) -> None:
+    """Take out of errors what a server quotes of a command that it does not know: a password, or what an event holds.
+
+    They stay the causes of ours, and are shown with them.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if error.args and isinstance(error.args[0], str):
+            error.args = (_ARGUMENTS.sub("", error.args[0]), *error.args[1:])
+        error = error.__cause__ or error.__context__
 
 
 def _done_at(script: Script | None, place: re.Match[str] | None) -> str:

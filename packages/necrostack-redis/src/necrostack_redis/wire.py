@@ -29,6 +29,18 @@ FORMAT = b"1"
 _MOST_OF_A_CALL, _MOST_BYTES_OF_A_CALL = 1_000_000, 256 * 2**20
 """What one call may have: Redis 6.2 takes 1,048,576 strings, and every server at most 1 GiB, with copies on its way."""
 
+_ENVELOPE = 2048
+"""Bytes that an event never exceeds beside its payload and headers."""
+
+_LONGEST_TYPE = 255 * 4
+"""Bytes of an event type of 255 characters."""
+
+_MOST_FACTS = 4 * 2**20
+"""Bytes of what stands beside an event: JSON, of which a few bytes may become twenty times as many in memory."""
+
+_LARGEST_KEPT = 16 * 2**20
+"""Bytes up to which what is only looked at is read as an event, though it may be too large to be handled."""
+
 _LONGEST_DELAY = 100 * 366 * 86_400.0
 """Seconds: a hundred years, for whom "later" means never. More would not fit into the server's numbers."""
 
@@ -158,16 +170,21 @@ def read_event(entry: Sequence[bytes], max_size: int) -> Event:
     """
     values = entry[1::2] if entry[::2] == _FIELDS else _values(entry)
     event = _event_of(values, max_size)
-    return event_from_json(_envelope(values), _text(values[2]), max_size) if event is None else event
+    return event_from_json(_envelope(values, max_size), _text(values[2]), max_size) if event is None else event
 
 
-def read_kept_event(entry: Sequence[bytes]) -> Event | None:
-    """Read an event of any size; plain where it is not what its type says, None where there is none."""
+def size_to_look_at(max_event_size: int) -> int:
+    """Return how many bytes of payload and headers an event may have that is only looked at."""
+    return max(max_event_size, _LARGEST_KEPT)
+
+
+def read_kept_event(entry: Sequence[bytes], max_size: int = _LARGEST_KEPT) -> Event | None:
+    """Read an event; plain where it is not what its type says, None where there is none, or one that is too large."""
     try:
-        return read_event(entry, sys.maxsize)
+        return read_event(entry, max_size)
     except EventError:
         with suppress(ValueError):
-            return Event.model_validate_json(_envelope(_values(entry)))
+            return Event.model_validate_json(_envelope(_values(entry), max_size))
     return None
 
 
@@ -190,7 +207,7 @@ def _lineage(event: Event) -> str:
 def _event_of(values: Sequence[bytes], max_size: int) -> Event | None:
     """Read an event part by part. None where one is not exactly as `event_record` writes it, or there are headers."""
     version, event_id, event_type, moment, lineage, headers, payload = values
-    if version != FORMAT or headers or len(payload) > max_size:
+    if version != FORMAT or headers or len(payload) > max_size or len(event_type) > _LONGEST_TYPE:
         return None
     try:
         text = moment.decode()
@@ -219,9 +236,18 @@ _write_moment = partial(TypeAdapter(datetime).serializer.to_python, mode="json")
 _HOPS = {str(hops): hops for hops in range(1001)}
 
 
-def _envelope(values: Sequence[bytes]) -> bytes:
-    """Put an event's JSON together from the values of its fields, for pydantic to read in one go."""
+def _envelope(values: Sequence[bytes], max_size: int) -> bytes:
+    """Put an event's JSON together from the values of its fields, for pydantic to read in one go.
+
+    Raises:
+        EventError: That cannot be an event: what is far too large is not even copied.
+    """
     version, event_id, event_type, moment, lineage, headers, payload = values
+    if (size := sum(map(len, values))) > max_size + _ENVELOPE:
+        msg = f"an event of {size} bytes is too large: {max_size} are allowed for payload and headers"
+        raise EventTooLarge(msg)
+    if len(event_type) > _LONGEST_TYPE:
+        raise FormatError(f"the event type has {len(event_type)} bytes; 255 characters are allowed")
     if version != FORMAT:
         msg = f"the entry is in format {version[:20]!r}, this worker reads {FORMAT.decode()}; is it older than others?"
         raise FormatError(msg)
@@ -257,7 +283,8 @@ _FIELDS = [b"v", b"id", b"type", b"time", b"lineage", b"headers", b"payload"]
 
 @lru_cache(maxsize=1024)
 def _json_string(text: bytes) -> bytes:
-    return json.dumps(_text(text)).encode()
+    # No escapes but the needed ones: it must not be longer than its reader allows.
+    return json.dumps(_text(text), ensure_ascii=False).encode()
 
 
 @lru_cache(maxsize=1024)
@@ -335,7 +362,7 @@ def read_delivery(entry: Sequence[bytes], max_size: int, receipt: object, *, rec
         facts = {"origin": "recovered"} if recovered else {}
         return StoredDelivery(entry, max_size, receipt, **facts)
     try:
-        facts = json.loads(entry[-1])
+        facts = _facts(entry[-1])
         attempt, origin, names = facts["attempt"], facts["origin"], facts["organs"]
         if type(attempt) is not int or attempt < 1 or origin not in get_args(Origin):
             msg = f"attempt {attempt!r:.40} of origin {origin!r:.40}"
@@ -393,26 +420,35 @@ def restored_record(letter: DeadLetter) -> Record:
     return (*event_record(event, payload_json(event)), "letter", letter_facts(letter), "dead_at", str(dead_at))
 
 
-def read_letter(letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime | None) -> DeadLetter:
-    """Read a dead letter."""
-    event = read_kept_event(entry)
+def read_letter(
+    letter_id: bytes, entry: Sequence[bytes], redriven_at: datetime | None, max_size: int = _LARGEST_KEPT
+) -> DeadLetter:
+    """Read a dead letter.
+
+    Args:
+        letter_id: The id of its entry.
+        entry: The fields of its entry.
+        redriven_at: When it went again.
+        max_size: How many bytes of JSON its event's payload and headers may have.
+    """
+    event = read_kept_event(entry, max_size)
     part = event_part(entry)
     with suppress(ValueError, TypeError, AttributeError, RecursionError):
         part = _unpacked(part)
     raw = None if event is not None else dict(zip(part[::2], part[1::2], strict=False))
     found = dict(zip(entry[::2], entry[1::2], strict=False))
     try:
-        facts = json.loads(found[b"letter"])
+        facts = _facts(found[b"letter"])
         dead_at = moment(int(found[b"dead_at"]))
         return DeadLetter(
             id=letter_id.decode(),
             event=event,
             raw=raw,
-            organ=facts["organ"],
-            reason=facts["reason"],
-            error_type=facts["error_type"],
-            error=facts["error"],
-            traceback=facts["traceback"],
+            organ=None if facts["organ"] is None else _as_text(facts["organ"]),
+            reason=_as_text(facts["reason"]),
+            error_type=_as_text(facts["error_type"]),
+            error=_as_text(facts["error"]),
+            traceback=_as_text(facts["traceback"]),
             attempts=_attempts_in(facts["attempts"]),
             dead_at=dead_at,
             redriven_at=redriven_at,
@@ -445,14 +481,14 @@ def _packed(entry: Record) -> Record:
 
 
 def _unpacked(part: Sequence[bytes]) -> Sequence[bytes]:
-    if len(part) != 2 or part[0] != _PACKED:
+    if len(part) != 2 or part[0] != _PACKED or len(part[1]) > _LARGEST_KEPT:
         return part
     return [text.encode("latin-1") for text in json.loads(part[1].decode("latin-1"))]
 
 
 def moment(microseconds: int) -> datetime:
-    """Return the time at so many microseconds of the server's clock."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    """Return the time at so many microseconds of the server's clock; of those beyond the year 9999, the last one."""
+    return _EPOCH + timedelta(microseconds=min(microseconds, _LAST))
 
 
 def milliseconds(moment: datetime) -> int:
@@ -461,6 +497,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 # --- attempts --------------------------------------------------------------------------------------------
@@ -471,4 +508,25 @@ def _attempts_out(attempts: Sequence[Attempt]) -> list[Any]:
 
 
 def _attempts_in(found: Any) -> tuple[Attempt, ...]:
-    return tuple(Attempt(datetime.fromisoformat(time), error, delay) for time, error, delay in found)
+    return tuple(
+        Attempt(datetime.fromisoformat(time), _as_text(error), None if delay is None else float(delay))
+        for time, error, delay in found
+    )
+
+
+# --- facts beside an event -------------------------------------------------------------------------------
+
+
+def _facts(data: bytes) -> Any:
+    """Read JSON of a size that a worker writes."""
+    if len(data) > _MOST_FACTS:
+        msg = f"it has {len(data)} bytes; {_MOST_FACTS} are allowed"
+        raise ValueError(msg)
+    return json.loads(data)
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"a value of type {type(value).__name__} where text belongs"
+        raise TypeError(msg)
+    return value

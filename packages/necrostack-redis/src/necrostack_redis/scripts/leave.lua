@@ -8,6 +8,7 @@ local count, is_empty = 0, true
 for i = 1, 2 do
   local held = redis.pcall('XPENDING', KEYS[i], group, '-', '+', most, me)
   if held.err then
+    if not string.find(held.err, 'NOGROUP', 1, true) then return held end -- what it holds would go with it
     held = {} -- the group is gone, and with it whatever was held
   end
   for _, pending in ipairs(held) do
