@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from patience import until
 from redis_server import Server
 from redis_topologies import ask, lease_is_renewed
@@ -72,9 +75,10 @@ MakeUser = Callable[..., str]
 def make_user(server: Server, app: str) -> MakeUser:
     """Makes the documented user for the test's app, and more or less of it; returns its URL."""
 
-    def make(*more: str) -> str:
+    def make(*more: str, without: str = "") -> str:
         acl, setuser, name, *rules = documented()
-        ask(server, acl, setuser, name, "reset", *(rule.replace("{shop}", f"{{{app}}}") for rule in rules), *more)
+        rules = [rule.replace("{shop}", f"{{{app}}}") for rule in rules if rule != f"+{without}"]
+        ask(server, acl, setuser, name, "reset", *rules, *more)
         return f"redis://{name}:secret@127.0.0.1:{server.port}"
 
     return make
@@ -257,3 +261,108 @@ async def test_a_cluster_takes_one_command_more(server: Server, make_user: MakeU
         async with RedisBackend(url, app=app) as backend:
             with pytest.raises(BackendError, match=problem):
                 await backend.admin.stats()
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", sorted(allowed()))
+async def test_each_command_that_is_forbidden_in_turn_is_missed(
+    command: str, server: Server, make_user: MakeUser, app: str
+) -> None:
+    ask(server, "SCRIPT", "FLUSH")
+    ask(server, "ACL", "LOG", "RESET")
+
+    # What comes of it depends on the command: an error, or something that does not happen.
+    with suppress(BackendError, AssertionError, TimeoutError):
+        async with asyncio.timeout(10):
+            await do_everything(server, make_user(without=command), app)
+
+    assert {command, command.partition("|")[0]} & refusals(server)
+
+
+# --- what nobody with this user can do ------------------------------------------------------------------------
+
+DANGEROUS = """\
+ACL LIST
+ACL SETUSER other on nopass ~* +@all
+ACL WHOAMI
+BGREWRITEAOF
+BGSAVE
+CLIENT KILL TYPE normal
+CLIENT LIST
+CLIENT PAUSE 1
+CLUSTER RESET
+CONFIG GET *
+CONFIG REWRITE
+CONFIG SET dir /tmp
+COPY {own} else
+DBSIZE
+DEBUG SEGFAULT
+DEL {own}
+DUMP {own}
+FAILOVER ABORT
+FLUSHALL
+FLUSHDB
+FUNCTION FLUSH
+FUNCTION LOAD REPLACE ###
+INFO
+KEYS *
+LATENCY RESET
+MIGRATE 127.0.0.1 1 {own} 0 1
+MODULE LIST
+MODULE LOAD /tmp/a.so
+MONITOR
+MOVE {own} 1
+OBJECT ENCODING {own}
+PSUBSCRIBE *
+PUBLISH all hello
+RANDOMKEY
+RENAME {own} else
+REPLICAOF NO ONE
+RESTORE {own} 0 0
+SAVE
+SCAN 0
+SCRIPT FLUSH
+SCRIPT KILL
+SCRIPT LOAD return
+SELECT 1
+SHUTDOWN NOSAVE
+SLOWLOG GET
+SORT {own}
+SUBSCRIBE all
+SWAPDB 0 1
+WAIT 0 1
+GET else
+SET else 1
+XADD else * a b
+XRANGE necrostack:{other}:events - +
+UNLINK else
+EVAL return 1 else
+"""
+
+
+@pytest.mark.parametrize("line", DANGEROUS.splitlines())
+def test_what_is_dangerous_is_denied(line: str, server: Server, make_user: MakeUser, app: str) -> None:
+    own = f"necrostack:{{{app}}}:events"
+    words = ["EVAL", "return 1", "1", "else"] if line.startswith("EVAL") else line.replace("{own}", own).split()
+
+    with redis.Redis.from_url(make_user()) as client, pytest.raises(redis.ResponseError) as denied:
+        client.execute_command(*words)
+
+    told = str(denied.value)
+    # Not every server has every command, or allows it to anybody.
+    is_denied = isinstance(denied.value, redis.exceptions.NoPermissionError)
+    assert is_denied or re.search("(?i)unknown command|command not allowed", told), told
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["'FLUSHALL'", "'KEYS', '*'", "'CONFIG', 'GET', '*'", "'SCRIPT', 'FLUSH'", "'GET', 'else'", "'UNLINK', 'else'"],
+)
+def test_a_script_may_do_no_more_than_its_user(call: str, server: Server, make_user: MakeUser) -> None:
+    ask(server, "SET", "else", "kept")
+
+    with redis.Redis.from_url(make_user()) as client, pytest.raises(redis.ResponseError):
+        client.execute_command("EVAL", f"return redis.call({call})", 0)
+
+    assert ask(server, "GET", "else") == b"kept"
