@@ -57,7 +57,7 @@ def _markdown(record: Record, verdicts: Sequence[Verdict], surroundings: Mapping
     yield ""
     yield from ("| sixth | orders waited p50 | p99 | longest | PING p50 | p99 |", "|---:|---:|---:|---:|---:|---:|")
     for sixth in range(6):
-        yield f"| {sixth + 1} | {' | '.join(f'{ms:,.1f} ms' for ms in _latencies(record, sixth))} |"
+        yield f"| {sixth + 1} | {' | '.join(_latencies(record, sixth))} |"
 
 
 def happened(record: Record) -> dict[str, str]:
@@ -79,20 +79,13 @@ def happened(record: Record) -> dict[str, str]:
     }
 
 
-def _latencies(record: Record, sixth: int) -> list[float]:
+def _latencies(record: Record, sixth: int) -> Iterator[str]:
     """Give the medians of a sixth's minutes, and the longest of all."""
-    found = []
-    for waits, share in (
-        (record.waits, 0.5),
-        (record.waits, 0.99),
-        (record.waits, 1),
-        (record.pings, 0.5),
-        (record.pings, 0.99),
-    ):
-        points = record.percentiles(waits, share)
-        part = [y for x, y in points if sixth <= 6 * x / record.plan.seconds < sixth + 1] or [0.0]
-        found.append(max(part) if share == 1 else median(part))
-    return found
+    waits, pings = record.waits, record.pings
+    for of, share in ((waits, 0.5), (waits, 0.99), (waits, 1), (pings, 0.5), (pings, 0.99)):
+        points = record.percentiles(of, share)
+        part = [y for x, y in points if sixth <= 6 * x / record.plan.seconds < sixth + 1]
+        yield f"{(max if share == 1 else median)(part):,.1f} ms" if part else "–"
 
 
 def write(folder: Path, record: Record, verdicts: Sequence[Verdict], surroundings: Mapping[str, str]) -> None:

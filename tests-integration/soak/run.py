@@ -98,8 +98,8 @@ class Soak:
             self._witness = Witness(redis, self._keys.events)
             with self._processes():
                 await self._go_through(tell)
-                while await self._witness.read():
-                    pass
+                await self._witness_reads()
+        self._hear()
         self.record.count = self._witness.count(self._stated["orders"])
         self.record.repeats = self._stated["repeats"]
         self.record.log = Counter(_events(self._journal.path.with_suffix(".log")))
@@ -183,12 +183,16 @@ class Soak:
         await asyncio.to_thread(self._server.start, 60)
         self.record.restarts.append((at, self.elapsed - at))
 
-    async def _sample(self) -> None:
+    def _hear(self) -> None:
+        """Read what the processes have told since."""
         for entry in self._tail.read():
             if entry.said == "told":
                 self._tasks[entry.pid] = entry.about["tasks"]
                 period = int((entry.about["at"] - self._begun) / self._plan.period)
                 self.record.waits[period] += entry.about["waits"]
+
+    async def _sample(self) -> None:
+        self._hear()
         pids = {"producer": self._producer.pid} | {name: worker.pid for name, worker in self._crew.alive.items()}
         processes = {name: look_at_process(pid, self._tasks.get(pid)) for name, pid in pids.items()}
         at, server = self.elapsed, {}
