@@ -20,7 +20,7 @@ from necrostack_redis import RedisBackend
 from necrostack_redis.config import RedisOptions
 
 
-@pytest.mark.parametrize(("kills", "roots_per_kill"), [(100, 10), pytest.param(500, 20, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("kills", "roots_per_kill"), [(40, 10), pytest.param(500, 20, marks=pytest.mark.thorough)])
 @pytest.mark.timeout(1800)
 async def test_killed_workers_lose_and_double_nothing(
     redis_url: str, app: str, start_worker: StartWorker, kills: int, roots_per_kill: int, figures: Recorder
@@ -111,11 +111,13 @@ async def test_what_a_worker_that_ended_without_closing_held_is_recovered(
     assert (lost, doubled) == (0, 0)
 
 
+@pytest.mark.parametrize("events", [500, pytest.param(20_000, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.timeout(600)
 async def test_cancelled_pulls_lose_nothing_under_load(
-    sealed: bool, redis_url: str, app: str, figures: Recorder
+    sealed: bool, events: int, redis_url: str, app: str, figures: Recorder
 ) -> None:
-    events, cancelled = 2000, 0
+    cancelled = 0
     delivered: Counter[int] = Counter()
     settled: Counter[int] = Counter()
 
@@ -140,7 +142,7 @@ async def test_cancelled_pulls_lose_nothing_under_load(
         consuming = [asyncio.create_task(consume()) for _ in range(4)]
         for event in numbers("NUMBER", events):
             await backend.enqueue(event)
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(500):
             await asyncio.gather(*consuming)
         assert await is_idle(backend)
 
