@@ -54,10 +54,14 @@ class Stand:
     def keys(self) -> Keys:
         return Keys(self.app, "default")
 
+    def backend(self, url: str = "", **options: Any) -> RedisBackend:
+        """Make a worker of whose end somebody else takes care."""
+        return RedisBackend(url or self.url, **{"app": self.app, "lease": 60.0, **options})
+
     @asynccontextmanager
     async def worker(self, url: str = "", **options: Any) -> AsyncIterator[RedisBackend]:
         """Make a worker that dies with the check, unless it left or was killed before."""
-        worker = RedisBackend(url or self.url, **{"app": self.app, "lease": 60.0, **options})
+        worker = self.backend(url, **options)
         try:
             yield worker
         finally:
