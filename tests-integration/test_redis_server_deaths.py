@@ -74,7 +74,7 @@ def restart(server: Server) -> None:
 @pytest.mark.parametrize(
     ("kills", "fsync"),
     [
-        (8, "always"),
+        (5, "always"),
         pytest.param(50, "always", marks=pytest.mark.thorough),
         pytest.param(50, "everysec", marks=pytest.mark.thorough),
     ],
@@ -106,7 +106,7 @@ async def test_killed_servers_lose_nothing_they_acknowledged(
     assert producer.repeats
 
 
-@pytest.mark.parametrize(("servers", "workers"), [(3, 9), pytest.param(50, 200, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("servers", "workers"), [(2, 6), pytest.param(50, 200, marks=pytest.mark.thorough)])
 @pytest.mark.timeout(900)
 async def test_servers_and_workers_killed_at_random_lose_and_double_nothing(
     servers: int, workers: int, make_server: MakeServer, app: str, start_worker: StartWorker, figures: Recorder
