@@ -293,6 +293,7 @@ def smoke(session: nox.Session, requirement: str) -> None:
 
 VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
 PIN = re.compile(r'"(necrostack(?:-[a-z]+)?)==([^"]+)"')
+PUBLISHED = re.compile(r"PREFIX: (\w+)")
 
 
 def versions() -> dict[str, str]:
@@ -304,7 +305,7 @@ def versions() -> dict[str, str]:
 
 
 def check_versions(session: nox.Session, expected: str | None = None) -> None:
-    """Each version, and each pin on a sibling, is the same; each LICENSE is the root's."""
+    """Each version, and each pin on a sibling, is the same; each LICENSE is the root's; each is published."""
     expected = expected or versions()["necrostack-core"]
     found = versions()
     problems = [f"packages/{name}: version {its}, not {expected}" for name, its in found.items() if its != expected]
@@ -313,6 +314,9 @@ def check_versions(session: nox.Session, expected: str | None = None) -> None:
         problems += [f"packages/{name}: pins {other}=={its}, not {expected}" for other, its in pins if its != expected]
         if (PACKAGES / name / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
             problems.append(f"packages/{name}/LICENSE differs from the root's")
+    release = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    published = {name.replace("_", "-") for name in PUBLISHED.findall(release)}
+    problems += [f"release.yml does not publish {name}" for name in found if name not in published]
     if problems:
         session.error("\n".join(problems))
     session.log(f"{len(found)} distributions at {expected}")
