@@ -5,12 +5,16 @@ The replies that are lost one by one are in `test_redis_replies.py` and `redis_c
 
 from __future__ import annotations
 
+import asyncio
+import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import count, product
 
 import pytest
+import redis_mortal
 from figures import Recorder
 from redis_acts import (
     ACTS,
@@ -24,9 +28,14 @@ from redis_acts import (
     it_is_listed,
 )
 from redis_checks import Stand
+from redis_cycle_failpoints import awaits
+from redis_mortal import Calls, Life
 from redis_script_failpoints import POINTS, SERVER, Failing, Killing
 from redis_server import Server
 from redis_troubles import TROUBLES, Refusing, admit_watcher
+from redis_victim import Journal
+
+# --- the scripts -------------------------------------------------------------------------------------------
 
 Acts = Sequence[Act]
 
@@ -113,3 +122,71 @@ async def test_whatever_a_server_refuses_in_a_script_costs_nothing(
 
     figures("Script refused", times=refused.total(), **asdict(total), scripts=len(refused))
     assert {"enqueue", "redrive"} <= refused.keys()
+
+
+# --- the Spine's cycle -------------------------------------------------------------------------------------
+
+SOME = r"RedisBackend\.(enqueue|pull_sealed|settle|release|leave|admit)\b|settle\.lua|Splits\.handle"
+
+ELSEWHERE = {
+    "what an operator does": r"Admin\.|group_names#|Link\.send#",
+    "what a backend of another kind does": r"Backend\.pull_sealed#",
+    "a server that lost its scripts, its group or its slot": (
+        r"Link\.(_again#|_execute#[23]|run#2|run_all#2)|Reader\._read_or_join#[23]|Settler\._run#2"
+    ),
+    "another way out of an error": r"Link\.(_told#[23]|call#2|run#3|run_all#3|wait#2)|Run\._wind_up#[1345]",
+    "a group that holds up the others": r"Trimmer\._(trim#4|warn_of#)",
+    "what had come too late, or twice": (
+        r"Run\._work#2|Gate\.may_start#|Reader\.(_release_strays#2|aclose#2|hand_back#2|take_when_there#1)"
+    ),
+    "a server that is slower than the handlers": r"Committer\.keep_up#1",
+}
+"""The awaits that a life in which nothing else goes wrong does not come to, and what leads to them."""
+
+BESIDE = "|".join(ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("which", [SOME, pytest.param("", marks=pytest.mark.thorough)], ids=["some", "all"])
+@pytest.mark.timeout(900)
+async def test_a_worker_that_is_killed_at_any_step_of_its_life_loses_and_doubles_nothing(
+    which: str, redis_url: str, app: str, journal: Journal, figures: Recorder
+) -> None:
+    at_once, numbers = asyncio.Semaphore(8), count()
+    took: list[float] = []
+
+    async def live(fatal: str) -> tuple[Life, bool]:
+        life = Life(redis_url, f"{app}-{next(numbers)}", Calls.make())
+        code = await redis_mortal.run(life, fatal, journal)
+        assert code in (0, -signal.SIGKILL), f"it dies of something else than {fatal!r}"
+        return life, code != 0
+
+    async def die(fatal: str) -> Count:
+        async with at_once:
+            for _ in range(5):  # it need not come there each time
+                life, is_dead = await live(fatal)
+                found, seconds = await life.outlive()
+                if is_dead or (found.lost, found.doubled) != (0, 0):
+                    break
+            assert is_dead, f"nobody came to {fatal!r}"
+            assert (found.lost, found.doubled) == (0, 0), f"dead {fatal}: {found}"
+            took.append(seconds)
+            return found
+
+    passed: dict[str, None] = {}
+    for _ in range(5):  # what hangs on time, not every life comes to
+        await live("")
+        passed |= dict.fromkeys(journal.read("passed")[-1].about)
+        missing = {name for name in awaits() if f"before {name}" not in passed and not re.match(BESIDE, name)}
+        if not missing:
+            break
+    assert not missing, "nothing brings anybody there"
+    points = [point for point in passed if re.search(which, point)]
+    total = sum(await asyncio.gather(*map(die, points)), Count())
+
+    figures("Worker killed at a step", times=len(points), **asdict(total), seconds_until_all_was_done=max(took))
+    assert (total.lost, total.doubled) == (0, 0)
+
+
+def test_every_await_of_a_worker_is_a_step() -> None:
+    for what, names in ELSEWHERE.items():
+        assert any(re.match(names, found) for found in awaits()), f"{what}: {names} are not there any more"
