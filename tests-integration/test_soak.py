@@ -166,6 +166,17 @@ def test_a_series_is_constant_within_five() -> None:
     assert judge_constant("threads", []).outcome is Outcome.UNDECIDED
 
 
+def test_connections_may_be_away_as_long_as_the_server_is() -> None:
+    record = steady()
+    for number in range(200, 220):
+        record.samples[number] = replace(record.samples[number], server={"connections": 1.0})
+    assert find(judge(record), "connections").outcome is Outcome.BROKEN
+
+    record.restarts = [(1000.0, 95.0)]
+
+    assert find(judge(record), "connections").outcome is Outcome.HELD
+
+
 # --- slopes --------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,10 @@ RETRY = RetryPolicy(max_attempts=20, base_delay=0.05, max_delay=1.0)
 """So many that chance alone makes no dead letter: of 10^26 orders one."""
 
 
+AT_ONCE = 200
+"""How many orders may be on their way to the server: what an outage holds up is stated late, and waits in no memory."""
+
+
 def is_broken(order: int) -> bool:
     """Say whether an order becomes a dead letter first."""
     return order % BROKEN == BROKEN // 10
@@ -121,22 +125,27 @@ class Watch(Instrumentation):
 async def produce(backend: RedisBackend, rate: float, watch: Watch, every: float) -> tuple[int, int]:
     """State orders at a constant rate until SIGTERM, whoever keeps up; return how many, and how many calls again."""
     over, repeats, begun = asyncio.Event(), 0, time.monotonic()
+    places = asyncio.Semaphore(AT_ONCE)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     told = begun
 
     async def state(order: Event) -> None:
         nonlocal repeats
-        while True:
+        is_kept = False
+        while not is_kept:
             try:
-                return await backend.enqueue(order)
+                await backend.enqueue(order)
+                is_kept = True
             except BackendUnavailable:
                 repeats += 1
                 await asyncio.sleep(0.05)
+        places.release()
 
     async with asyncio.TaskGroup() as stating:
         for number in itertools.count():
             due = begun + number / rate
             await asyncio.sleep(max(due - time.monotonic(), 0))
+            await places.acquire()
             if over.is_set():
                 break
             stating.create_task(state(Event(event_type=STAGES[0], payload={"n": number, "due": due})))

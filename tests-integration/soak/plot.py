@@ -111,7 +111,7 @@ def _drawn(panel: Panel, record: Record, top: int) -> Iterator[str]:
         style = f"line c{named.index(series)}" if series.name else "faint"
         yield from (f'<polyline class="{style}" points="{part}"/>' for part in _parts(series.points, record, scale))
     for number, series in enumerate(named):
-        last = f" {series.points[-1][1]:,.4g}" if series.points else ""
+        last = f" {_shown(series.points[-1][1])}" if series.points else ""
         yield text(_RIGHT + 12, under + 12 + 16 * number, f"{series.name}{last}", f"t{number}")
 
 
@@ -173,6 +173,10 @@ class _Scale:
             decades = round(math.log10(self._high / self._low))
             return [self._low * 10.0**number for number in range(decades + 1)]
         return [self._low + number * self._step for number in range(round((self._high - self._low) / self._step) + 1)]
+
+
+def _shown(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _round_up(number: float) -> float:

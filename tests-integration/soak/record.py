@@ -11,6 +11,9 @@ from soak.sampling import Sample
 from soak.slope import Points, percentile
 from soak.witness import Count
 
+RETURN = 10.0
+"""Seconds for which clients come back after an outage: they look for the server with pauses of up to 5 s."""
+
 Waits = dict[int, list[float]]
 """Milliseconds, by the period in which they were measured."""
 
@@ -57,6 +60,11 @@ class Record:
     def server(self, figure: str) -> Points:
         """Give what was seen of the server, over time."""
         return [(sample.at, sample.server[figure]) for sample in self.samples if figure in sample.server]
+
+    def undisturbed(self, points: Points) -> Points:
+        """Leave out what was seen while the server was away, and while its clients came back."""
+        outages = [(at, at + seconds + RETURN) for at, seconds in self.restarts]
+        return [(at, y) for at, y in points if not any(begin <= at <= end for begin, end in outages)]
 
     def percentiles(self, waits: Waits, share: float) -> Points:
         """Give a percentile of each whole period, over time."""

@@ -73,13 +73,16 @@ def _slopes(record: Record) -> Iterator[Verdict]:
 
 
 def _constants(record: Record) -> Iterator[Verdict]:
+    def settled(points: Points) -> Points:
+        return _settled(record, record.undisturbed(points))
+
     for name in record.elders:
         for figure, words in (("fds", "file descriptors"), ("threads", "threads"), ("tasks", "tasks")):
-            yield judge_constant(f"{words} of {name}", _settled(record, record.process(name, figure)))
+            yield judge_constant(f"{words} of {name}", settled(record.process(name, figure)))
     for figure, words in (("fds", "file descriptors"), ("threads", "threads")):
-        yield judge_constant(f"{words} of producer", _settled(record, record.process("producer", figure)))
+        yield judge_constant(f"{words} of producer", settled(record.process("producer", figure)))
     for figure in ("consumers", "connections"):
-        yield judge_constant(figure, _settled(record, record.server(figure)))
+        yield judge_constant(figure, settled(record.server(figure)))
 
 
 def _backlogs(record: Record) -> Iterator[Verdict]:
