@@ -18,6 +18,8 @@ COUNT = 30
 """How many orders are enough for a fault to fall among them."""
 
 FANOUT = 3
+PER_ORDER = 1 + 2 * FANOUT
+"""How many events one order leads to, itself included."""
 
 
 class Splitter(Organ):

@@ -19,7 +19,7 @@ from necrostack_redis import RedisBackend
 
 @dataclass
 class Place:
-    """A server of one's own behind a proxy, with a worker's backend that is quick to notice."""
+    """A server of one's own behind a proxy."""
 
     server: Server
     proxy: Proxy
@@ -27,9 +27,7 @@ class Place:
 
     def backend(self, **options: Any) -> RedisBackend:
         """What goes through the proxy."""
-        return RedisBackend(
-            self.proxy.url, **{"app": self.app, "lease": 30.0, "call_timeout": 1.0, "connect_timeout": 1.0, **options}
-        )
+        return RedisBackend(self.proxy.url, **{"app": self.app, "lease": 30.0, "connect_timeout": 1.0, **options})
 
     def direct(self) -> RedisBackend:
         """What does not."""
@@ -101,21 +99,22 @@ async def restart(place: Place) -> None:
 
 
 async def add_ballast(place: Place) -> None:
-    """Something to read at a start. While it reads a snapshot, the server answers every 2 MiB."""
-    place.tell("CONFIG", "SET", "rdbcompression", "no")
-    place.tell("EVAL", "for i = 1, 3000 do redis.call('SET', 'ballast-' .. i, string.rep('-', 10000)) end", 0)
-    place.tell("BGREWRITEAOF")
-    await until(lambda: b"aof_rewrite_in_progress:0" in place.tell("INFO", "persistence"), "the ballast to be written")
+    """Much to read at a start, command by command. After each thousand of them the server looks who calls."""
+    for _ in range(400):
+        place.tell("EVAL", "for i = 1, 1000 do redis.call('SET', 'ballast', '') end", 0)
 
 
 async def restart_slowly(place: Place) -> None:
-    """For a while it reads its files, and says so."""
-    place.server.args += ("--key-load-delay", "3000")
+    """It reads its files for a minute, or until a worker was told so."""
+    place.server.args += ("--key-load-delay", "100")
     starting = asyncio.create_task(asyncio.to_thread(place.server.start, 60.0))
     await until(lambda: "LOADING" in "".join(place.proxy.errors), "a worker to be told")
     place.tell("CONFIG", "SET", "key-load-delay", 0)
     await starting
 
+
+SILENT = {"half-open", "frozen"}
+"""Faults that are noticed by a call that times out."""
 
 FAULTS: dict[str, tuple[Fault, Fault]] = {
     "nobody listens": (refuse, accept),

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from redis_server import free_port
+
 from necrostack_redis.scripts import ALL
 
 SCRIPTS = {script.sha: script.name for script in ALL} | {script.text: script.name for script in ALL}
@@ -27,7 +29,7 @@ class Proxy:
     """
 
     def __init__(self, server_port: int) -> None:
-        self.port = 0
+        self.port = free_port()
         self.cuts: Callable[[str], bool] = lambda _: False
         self.swallows = False
         self.seen: Counter[str] = Counter()
@@ -45,7 +47,6 @@ class Proxy:
     async def accept(self) -> None:
         """Listen, on the same port as before."""
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Cut every connection, and take no more."""

@@ -6,8 +6,9 @@ import asyncio
 import shutil
 
 import pytest
+from figures import Recorder
 from patience import until
-from redis_orders import COUNT, chain, is_idle, lost_and_doubled, names, orders
+from redis_orders import COUNT, PER_ORDER, chain, is_idle, lost_and_doubled, names, orders
 from redis_place import Fault, Place
 
 from necrostack import Event, Organ, Spine
@@ -81,7 +82,7 @@ LOSSES: dict[str, Fault] = {
 
 @pytest.mark.parametrize("name", LOSSES)
 async def test_what_is_lost_with_the_server_is_said_and_new_events_are_handled(
-    name: str, place: Place, caplog: pytest.LogCaptureFixture
+    name: str, place: Place, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     holder, witness = Holder(), Witness()
     async with place.direct() as watcher, Spine([holder, witness], place.backend(), concurrency=2) as spine:
@@ -97,7 +98,8 @@ async def test_what_is_lost_with_the_server_is_said_and_new_events_are_handled(
         report = await running
 
     said = names(caplog)
-    print(f"{name}: {report.handled} handled, {report.emitted} emitted, {dict(said)}")
+    lost, doubled = 3 - len({*witness.handled}), len(witness.handled) - len({*witness.handled})
+    figures(f"Data lost: {name}", times=1, events=3, lost=lost, doubled=doubled, refused=said["settlement_lost"])
     # Where the stream itself is left, the group begins again with all that it holds.
     again = 2 if name == "XGROUP DESTROY" else 0
     assert sorted(holder.handled) == sorted([0, 1, 2] + [0, 1] * bool(again))
@@ -108,7 +110,7 @@ async def test_what_is_lost_with_the_server_is_said_and_new_events_are_handled(
 
 @pytest.mark.parametrize("fault", [forget_scripts, cut_off_clients])
 async def test_scripts_and_connections_that_are_gone_are_not_missed(
-    fault: Fault, place: Place, caplog: pytest.LogCaptureFixture
+    fault: Fault, place: Place, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     times = 0
     async with place.direct() as watcher, chain(place.backend(batch_size=10)) as spine:
@@ -122,7 +124,8 @@ async def test_scripts_and_connections_that_are_gone_are_not_missed(
         await running
         lost, doubled = await lost_and_doubled(watcher, 2 * COUNT)
 
-    print(f"{times} times; {lost} lost, {doubled} doubled; {dict(names(caplog))}")
+    what = "Scripts forgotten" if fault is forget_scripts else "Clients cut off"
+    figures(what, times=times, events=2 * COUNT * PER_ORDER, lost=lost, doubled=doubled)
     assert (lost, doubled) == (0, 0)
     assert not names(caplog)["settlement_lost"]
     # The last fault may come when all work is done: then the run is stopped before it hears that the backend is back.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from figures import Recorder
 from patience import until
-from redis_orders import COUNT, chain, expected_dead, is_idle, lost_and_doubled, names, orders
-from redis_place import FAULTS, Place, add_ballast
+from redis_orders import COUNT, PER_ORDER, chain, expected_dead, is_idle, lost_and_doubled, names, orders
+from redis_place import FAULTS, SILENT, Place, add_ballast
 
 import necrostack.run
 from necrostack.errors import BackendUnavailable
@@ -15,18 +16,20 @@ from necrostack.errors import BackendUnavailable
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_an_outage_is_waited_out_logged_once_and_healed(
-    name: str, place: Place, caplog: pytest.LogCaptureFixture
+    name: str, place: Place, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     begin, end = FAULTS[name]
     if name == "LOADING":
         await add_ballast(place)
-    async with place.direct() as watcher, chain(place.backend()) as spine:
+    # Long enough that a busy machine is no outage, where the fault does not show in a time that is up.
+    worker = place.backend(call_timeout=1.0 if name in SILENT else 10.0)
+    async with place.direct() as watcher, chain(worker) as spine:
         running = asyncio.create_task(spine.run(*orders(COUNT)))
         await until(lambda: place.proxy.seen["settle"] > 3, "some work")
         await begin(place)
         await until(lambda: names(caplog)["backend_unavailable"], "the outage to be noticed")
         seen = place.proxy.seen.total()
-        await asyncio.sleep(0.7)  # as long as it lasts
+        await asyncio.sleep(lasts := 0.7)
         attempts = place.proxy.seen.total() - seen
         await end(place)
         await until(lambda: names(caplog)["backend_back"], "the end of the outage")
@@ -38,7 +41,8 @@ async def test_an_outage_is_waited_out_logged_once_and_healed(
         if name.isupper():
             assert name in "".join(place.proxy.errors), "it was another outage"
 
-    print(f"{name}: {attempts} attempts; {lost} lost, {doubled} doubled; {dict(names(caplog))}")
+    events = 2 * COUNT * PER_ORDER
+    figures(f"Outage: {name}", times=1, events=events, lost=lost, doubled=doubled, attempts=attempts, seconds=lasts)
     assert (lost, doubled) == (0, 0)
     assert report.dead_lettered == expected_dead(2 * COUNT)
     assert (names(caplog)["backend_unavailable"], names(caplog)["backend_back"]) == (1, 1)
@@ -48,7 +52,7 @@ async def test_an_outage_is_waited_out_logged_once_and_healed(
 
 @pytest.mark.parametrize("when", ["before", "amid"])
 async def test_an_outage_longer_than_max_outage_ends_the_run_and_a_later_run_goes_on(
-    when: str, place: Place, caplog: pytest.LogCaptureFixture
+    when: str, place: Place, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     async with chain(place.backend(), max_outage=0.5) as spine:
         if when == "before":
@@ -66,14 +70,14 @@ async def test_an_outage_longer_than_max_outage_ends_the_run_and_a_later_run_goe
     async with place.direct() as watcher:
         lost, doubled = await lost_and_doubled(watcher, COUNT)
 
-    print(f"{when}: {lost} lost, {doubled} doubled; {dict(names(caplog))}")
+    figures(f"Outage longer than max_outage, {when}", times=1, events=COUNT * PER_ORDER, lost=lost, doubled=doubled)
     assert (lost, doubled) == (0, 0)
     assert (names(caplog)["backend_unavailable"], names(caplog)["backend_back"]) == (1, 1)
 
 
 @pytest.mark.parametrize("when", ["before", "amid"])
 async def test_a_run_that_is_stopped_in_an_outage_ends_soon(
-    when: str, place: Place, monkeypatch: pytest.MonkeyPatch
+    when: str, place: Place, monkeypatch: pytest.MonkeyPatch, figures: Recorder
 ) -> None:
     monkeypatch.setattr(necrostack.run, "CANCEL_GRACE", 1.0)
     async with chain(place.backend(), drain_timeout=1.0) as spine:
@@ -93,8 +97,8 @@ async def test_a_run_that_is_stopped_in_an_outage_ends_soon(
         if when == "amid":
             await spine.run_until_idle()
     async with place.direct() as watcher:
-        lost, doubled = await lost_and_doubled(watcher, COUNT if when == "amid" else 0)
+        lost, doubled = await lost_and_doubled(watcher, kept := COUNT if when == "amid" else 0)
 
-    print(f"{when}: {error}; {lost} lost, {doubled} doubled")
+    figures(f"Stopped {when} an outage", times=1, events=kept * PER_ORDER, lost=lost, doubled=doubled)
     assert error is None or isinstance(error, BackendUnavailable)
     assert (lost, doubled) == (0, 0)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from figures import Recorder
 from patience import until
-from redis_orders import COUNT, chain, lost_and_doubled, names, orders, run_in_two
+from redis_orders import COUNT, PER_ORDER, chain, lost_and_doubled, names, orders, run_in_two
 from redis_place import Place
 from redis_proxy import port_of, proxy_before
 from redis_server import command as redis_command
@@ -29,7 +30,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("script", IN_A_RUN)
 async def test_a_lost_reply_of_any_script_changes_nothing(
-    script: str, redis_url: str, app: str, caplog: pytest.LogCaptureFixture
+    script: str, redis_url: str, app: str, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     """Half of the replies of one script are lost, the first one, too."""
     expected = await run_in_two(chain(InMemoryBackend()), COUNT)
@@ -39,7 +40,7 @@ async def test_a_lost_reply_of_any_script_changes_nothing(
     cut = ("strays", "pull") if script == "strays" else (script,)
     async with proxy_before(port_of(redis_url)) as proxy:
         proxy.cuts = lambda name: name in cut and (not proxy.cut[name] or luck.random() < 0.5)
-        async with chain(RedisBackend(proxy.url, app=app, lease=1.5, batch_size=10)) as spine:
+        async with chain(RedisBackend(proxy.url, app=app, lease=1.5, batch_size=10, connect_timeout=0.3)) as spine:
             found = await run_in_two(spine, COUNT)
             if script == "lease":
                 await until(lambda: proxy.cut[script], "a renewal whose reply was lost")
@@ -47,7 +48,8 @@ async def test_a_lost_reply_of_any_script_changes_nothing(
         lost, doubled = await lost_and_doubled(backend, COUNT)
         left = await backend.admin.stats()
 
-    print(f"{script}: {proxy.cut[script]} of {proxy.seen[script]} replies lost; {lost} lost, {doubled} doubled")
+    what = f"Replies of {script}.lua lost"
+    figures(what, times=proxy.cut[script], events=COUNT * PER_ORDER, lost=lost, doubled=doubled)
     assert proxy.cut[script]
     assert found == expected
     assert (lost, doubled, left.idle) == (0, 0, True)
@@ -58,21 +60,22 @@ async def test_a_lost_reply_of_any_script_changes_nothing(
 @pytest.mark.parametrize("every", [4, 10])
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_lost_replies_of_all_scripts_change_nothing(
-    every: int, concurrency: int, redis_url: str, app: str, caplog: pytest.LogCaptureFixture
+    every: int, concurrency: int, redis_url: str, app: str, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     expected = await run_in_two(chain(InMemoryBackend(), concurrency=concurrency), COUNT)
     caplog.clear()
     luck = random.Random(every)
     async with proxy_before(port_of(redis_url)) as proxy:
         proxy.cuts = lambda name: name.islower() and luck.random() < 1 / every
-        backend = RedisBackend(proxy.url, app=app, lease=1.5, batch_size=5)
+        backend = RedisBackend(proxy.url, app=app, lease=1.5, batch_size=5, connect_timeout=0.3)
         async with chain(backend, concurrency=concurrency) as spine:
             found = await run_in_two(spine, COUNT)
     async with RedisBackend(redis_url, app=app) as backend:
         lost, doubled = await lost_and_doubled(backend, COUNT)
         left = await backend.admin.stats()
 
-    print(f"1 of {every} replies lost: {dict(proxy.cut)}; {lost} lost, {doubled} doubled")
+    what = f"Replies lost, 1 of {every}, concurrency {concurrency}"
+    figures(what, times=proxy.cut.total(), events=COUNT * PER_ORDER, lost=lost, doubled=doubled)
     assert found == expected
     assert (lost, doubled, left.idle) == (0, 0, True)
     assert not names(caplog)["settlement_lost"]
@@ -80,7 +83,7 @@ async def test_lost_replies_of_all_scripts_change_nothing(
 
 @pytest.mark.usefixtures("hurried")
 async def test_what_cannot_be_read_is_buried_and_told_once_whatever_replies_are_lost(
-    redis_url: str, app: str, caplog: pytest.LogCaptureFixture
+    redis_url: str, app: str, caplog: pytest.LogCaptureFixture, figures: Recorder
 ) -> None:
     misfits = 20
     luck = random.Random(1)
@@ -94,24 +97,28 @@ async def test_what_cannot_be_read_is_buried_and_told_once_whatever_replies_are_
         raw = [letter.raw async for letter in backend.admin.dead_letters() if letter.raw]
 
     told = sum(getattr(record, "reason", "") == "undecodable" for record in caplog.records)
-    print(f"{dict(proxy.cut)} replies lost; {len(raw)} of {misfits} buried, {told} told")
+    lost, doubled = misfits - len({*map(str, raw)}), len(raw) - len({*map(str, raw)})
+    figures("Replies lost amid misfits", times=proxy.cut.total(), events=misfits, lost=lost, doubled=doubled, told=told)
     assert raw == [{b"garbage": str(n).encode()} for n in range(misfits)]
     assert (told, report.handled) == (misfits, 3 + 9 + 9 + 3)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05])
-async def test_an_enqueue_whose_reply_was_lost_may_be_repeated(delay: float, place: Place) -> None:
+async def test_an_enqueue_whose_reply_was_lost_may_be_repeated(delay: float, place: Place, figures: Recorder) -> None:
     place.proxy.cuts = lambda name: name == "enqueue" and place.proxy.seen["enqueue"] < 4
-    async with place.backend() as backend, place.direct() as watcher:
+    async with place.backend(connect_timeout=0.3) as backend, place.direct() as watcher:
         for _ in range(3):
             with pytest.raises(BackendUnavailable, match="is out of reach"):
                 await backend.enqueue(*orders_again(COUNT), delay=delay)
         await backend.enqueue(*orders_again(COUNT), delay=delay)
         stats = await watcher.admin.stats()
 
-    print(f"{place.proxy.cut['enqueue']} replies lost, {stats.queued + stats.scheduled} of {COUNT} events kept")
+    there = stats.queued + stats.scheduled
+    lost, doubled = max(COUNT - there, 0), max(there - COUNT, 0)
+    what = f"Replies of enqueue.lua lost{', delayed events' if delay else ''}"
+    figures(what, times=place.proxy.cut["enqueue"], events=COUNT, lost=lost, doubled=doubled)
     assert place.proxy.cut["enqueue"] == 3
-    assert stats.queued + stats.scheduled == COUNT
+    assert there == COUNT
 
 
 def orders_again(count: int) -> list[Event]:
