@@ -38,7 +38,7 @@ _LONGEST_TYPE = 255 * 4
 _MOST_FACTS = 4 * 2**20
 """Bytes of what stands beside an event: JSON, of which a few bytes may become twenty times as many in memory."""
 
-_LARGEST_KEPT = 16 * 2**20
+_LARGEST_KEPT = 4 * 2**20
 """Bytes up to which what is only looked at is read as an event, though it may be too large to be handled."""
 
 _LONGEST_DELAY = 100 * 366 * 86_400.0
@@ -372,7 +372,7 @@ def read_delivery(entry: Sequence[bytes], max_size: int, receipt: object, *, rec
             raise ValueError(msg)
         organs = None if names is None else tuple(names)
         attempts = _attempts_in(facts["attempts"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         return StoredDelivery(entry, max_size, receipt, problem=f"its field 'delivery' cannot be read: {error}")
     return StoredDelivery(entry, max_size, receipt, attempt=attempt, origin=origin, organs=organs, attempts=attempts)
 
