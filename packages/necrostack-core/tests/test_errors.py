@@ -7,7 +7,7 @@ import pickle
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 import necrostack
 from necrostack import InMemoryBackend, Organ, Spine, errors
@@ -119,6 +119,14 @@ def test_of_many_problems_the_first_three_are_told() -> None:
         Card.model_validate({})
 
     assert explain(caught.value) == ("number: Field required; owner: Field required; year: Field required (and 1 more)")
+
+
+def test_of_too_many_problems_none_is_told() -> None:
+    # They would have to be made objects of, all of them: hundreds of times as many bytes as the event has.
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(list[int]).validate_python(["x"] * 1001)
+
+    assert explain(caught.value) == "1001 values are not what they must be, too many to name one"
 
 
 def test_what_a_validator_of_the_users_own_says_is_told() -> None:

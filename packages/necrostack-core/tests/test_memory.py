@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,12 @@ def remembered(backend: InMemoryBackend) -> int:
 def test_a_setting_out_of_its_range_is_refused_with_its_value(make: Callable[[], InMemoryBackend], named: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{named} must be a whole number"):
         make()
+
+
+@pytest.mark.parametrize("setting", ["max_size", "history", "max_event_size"])
+def test_a_setting_that_no_machine_counts_to_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{setting} must be {sys.maxsize} at the most"):
+        InMemoryBackend(**{setting: sys.maxsize + 1})  # type: ignore[arg-type] # all take a count
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "1"])

@@ -343,6 +343,8 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
         b'{"attempt": 1, "origin": [], "organs": null, "attempts": []}',
         b'{"attempt": 1, "origin": "retry", "organs": "Billing", "attempts": []}',
         b'{"attempt": 1, "origin": "retry", "organs": [1], "attempts": []}',
+        b'{"attempt": 1, "origin": "retry", "organs": null, "attempts": [["2026-03-01T12:00:00Z", "", 1%b]]}'
+        % (b"0" * 400),
         b"[" * 100_000,
     ],
     ids=lambda facts: facts[:60].decode(),

@@ -133,6 +133,9 @@ def check_count(name: str, value: object, *, least: int, or_none: bool = False) 
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         msg = f"{name}={value!r:.40} must be a whole number, {least} or more{', or None for no limit' * or_none}"
         raise ConfigurationError(msg)
+    if value > sys.maxsize:
+        msg = f"{name} must be {sys.maxsize} at the most{', or None for no limit' * or_none}"
+        raise ConfigurationError(msg)
 
 
 def check_seconds(name: str, value: object) -> float:
@@ -162,6 +165,10 @@ def cut(text: str, most: int = MAX_TEXT) -> str:
     return text if left_out <= 0 else f"{text[: most // 2]}[{left_out} characters left out]{text[-(most // 2) :]}"
 
 
+_MOST_PROBLEMS: Final = 1000
+"""How many problems pydantic may make objects of: all or none, half a kilobyte each, and data brings any number."""
+
+
 def explain(error: BaseException) -> str:
     """Say what an error says, cut, and without the input that pydantic would quote: it may be secret."""
     if not isinstance(error, ValidationError):
@@ -169,6 +176,8 @@ def explain(error: BaseException) -> str:
             return cut(str(error))
         except Exception as broken:  # noqa: BLE001 -- an error's text is foreign code
             return f"its text cannot be had: {type(broken).__name__}"
+    if (count := error.error_count()) > _MOST_PROBLEMS:
+        return f"{count} values are not what they must be, too many to name one"
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     told = [": ".join(filter(None, [_path(problem["loc"]), _message(problem)])) for problem in problems[:3]]
     rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 from pydantic_core import from_json
 
 from necrostack.backend import Admin
@@ -53,11 +53,11 @@ class _Letter(BaseModel):
     error_type: str
     error: str
     traceback: str
-    attempts: tuple[_Attempt, ...]
+    attempts: Annotated[tuple[_Attempt, ...], FailFast()]
     dead_at: UtcDatetime
     redriven_at: UtcDatetime | None
     event: Event | None
-    raw: dict[str, str] | None
+    raw: dict[str, Any] | None
 
 
 def longest_line(max_event_size: int) -> int:
