@@ -89,6 +89,16 @@ async def test_a_long_queue_is_counted_and_bounded_exactly(start: Any, redis_url
             await backend.enqueue(*numbers(2))
 
 
+async def test_what_goes_again_counts_before_anybody_has_pulled(redis_url: str, app: str) -> None:
+    async with RedisBackend(redis_url, app=app, max_size=5) as backend:
+        await backend.enqueue(*numbers(2))
+        assert await backend.admin.replay() == 2
+        assert (await backend.admin.stats()).queued == 4
+
+        with pytest.raises(BackendFull, match="room for 1, not for 2"):
+            await backend.enqueue(*numbers(2, "MORE"))
+
+
 async def test_the_group_that_is_furthest_behind_bounds_every_producer(redis_url: str, app: str) -> None:
     async with (
         RedisBackend(redis_url, app=app, group="producers", max_size=10) as producer,

@@ -38,7 +38,10 @@ if bound then
     if new and group == ARGV[1] then new = queued(new, KEYS[1], KEYS[6], group, ARGV[6]) + redis.call('ZCARD', KEYS[7]) end
     if new then waiting, is_there = math.max(waiting, new), true end
   end
-  if not is_there and ARGV[5] == 'earliest' then waiting = redis.call('XLEN', KEYS[1]) end -- nobody has read anything
+  if not is_there then -- nobody has read anything, and what goes again waits as well
+    local new = ARGV[5] == 'earliest' and redis.call('XLEN', KEYS[1]) or 0
+    waiting = queued(new, KEYS[1], KEYS[6], ARGV[1], ARGV[6]) + redis.call('ZCARD', KEYS[7])
+  end
   waiting = waiting + redis.call('ZCARD', KEYS[2])
   if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end
