@@ -327,6 +327,14 @@ class RedisMachine(BackendMachine):
             worker.backend._session.reader.look_next()  # the time for which it need not look has passed, too
             worker.is_cut_off = True
 
+    @precondition(lambda self: self.model.handed)
+    @rule(number=which, limit=st.integers(1, 4))
+    def overtake(self, number: int, limit: int) -> None:
+        """A worker freezes with what it holds, and another one takes that over: both have it then."""
+        frozen = self.workers.index(self._handed(number).worker)
+        self.freeze(frozen)
+        self.pull(frozen + 1, limit)
+
     @rule(number=which)
     def crash(self, number: int) -> None:
         """A worker is killed, and its lease ends. Another one comes."""

@@ -21,7 +21,7 @@ import redis.asyncio
 from redis_proxy import Proxy, proxy_before
 
 from necrostack import Delivery, Event, Settlement
-from necrostack.delivery import Failure, Retry
+from necrostack.delivery import DeadLetter, Failure, Retry
 from necrostack.errors import BackendError, BackendFull, BackendUnavailable
 from necrostack_redis import RedisBackend
 from necrostack_redis.keys import Keys
@@ -373,8 +373,12 @@ async def a_dead_letter_goes_again_once(stand: Stand) -> None:
         (delivery,) = await worker.pull(timeout=0)
         await worker.settle(Settlement(delivery, dead=[Failure(reason="give_up")]))
         (letter,) = [letter async for letter in worker.admin.dead_letters()]
+
+        async def seen(_: Sequence[str]) -> AsyncIterator[DeadLetter]:
+            yield letter
+
         # Two operators looked, and both saw it wait.
-        with patch.object(worker.admin, "_letters_of", return_value=[letter]):
+        with patch.object(worker.admin, "_letters_of", seen):
             went = [await worker.admin.redrive(letter.id) for _ in range(2)]
         assert went == [1, 0]
         assert await pulled(worker) == ["0"]

@@ -170,7 +170,7 @@ async def _after_errors_alone(self: Reader) -> None:
         await RELEASE_STRAYS(self)
 
 
-async def _nothing(*_: object) -> None:
+async def nothing(*_: object) -> None:
     return None
 
 
@@ -240,7 +240,7 @@ MUTANTS = (
     Mutant(
         "never looks what it holds without knowing",
         checks.a_call_whose_reply_was_lost_may_be_repeated,
-        override(Reader, "_release_strays", _nothing),
+        override(Reader, "_release_strays", nothing),
     ),
     Mutant(
         "looks for that after errors alone",

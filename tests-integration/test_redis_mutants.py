@@ -6,11 +6,21 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis_checks import CHECKS, Stand
-from redis_mutants import MUTANTS, Mutant
+import redis_checks
+import redis_emitting
+import redis_emitting_mutants
+import redis_mutants
+import redis_waiting
+import redis_waiting_mutants
+from redis_checks import Stand
+from redis_mutants import Mutant
 from redis_server import Server
 
 Check = Callable[[Stand], Awaitable[None]]
+
+CHECKS = (*redis_checks.CHECKS, *redis_waiting.CHECKS, *redis_emitting.CHECKS)
+
+MUTANTS = (*redis_mutants.MUTANTS, *redis_waiting_mutants.MUTANTS, *redis_emitting_mutants.MUTANTS)
 
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "proof.md"
 
@@ -82,5 +92,7 @@ def test_each_check_is_there_for_a_mistake() -> None:
 def test_each_mistake_is_on_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
+    assert f"{len(CHECKS)} quick checks" in page
+    assert f"{len(MUTANTS)} mistakes" in page
     for mutant in MUTANTS:
         assert f"| {mutant.mistake} | {words(mutant.caught_by)} |" in page
