@@ -20,7 +20,9 @@ from benchmarks.machine import machine
 from necrostack_redis.config import RedisOptions
 
 # So that an assertion that fails there says why, as it does in a test.
-pytest.register_assert_rewrite("redis_checks", "redis_emitting", "redis_waiting", "backend_machine", "backend_model")
+pytest.register_assert_rewrite(
+    "redis_checks", "redis_letters", "redis_waiting", "redis_emitting", "backend_machine", "backend_model"
+)
 
 
 def pytest_report_header() -> str:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 import redis.asyncio
 from redis_proxy import Proxy, proxy_before
 
 from necrostack import Delivery, Event, Settlement
-from necrostack.delivery import DeadLetter, Failure, Retry
+from necrostack.delivery import Failure, Retry
 from necrostack.errors import BackendError, BackendFull, BackendUnavailable
 from necrostack_redis import RedisBackend
 from necrostack_redis.keys import Keys
@@ -259,6 +258,7 @@ async def a_full_server_lets_what_it_has_be_settled(stand: Stand) -> None:
 
 async def what_was_lost_with_its_group_was_not_settled(stand: Stand) -> None:
     async with stand.worker() as worker:
+        assert await pulled(worker) == []
         await worker.enqueue(*orders(1))
         (delivery,) = await worker.pull(timeout=0)
         await stand.tell("XGROUP", "DESTROY", stand.keys.events, "default")
@@ -367,23 +367,6 @@ async def a_retry_is_never_early(stand: Stand) -> None:
         assert await pulled(worker) == []
 
 
-async def a_dead_letter_goes_again_once(stand: Stand) -> None:
-    async with stand.worker() as worker:
-        await worker.enqueue(*orders(1))
-        (delivery,) = await worker.pull(timeout=0)
-        await worker.settle(Settlement(delivery, dead=[Failure(reason="give_up")]))
-        (letter,) = [letter async for letter in worker.admin.dead_letters()]
-
-        async def seen(_: Sequence[str]) -> AsyncIterator[DeadLetter]:
-            yield letter
-
-        # Two operators looked, and both saw it wait.
-        with patch.object(worker.admin, "_letters_of", seen):
-            went = [await worker.admin.redrive(letter.id) for _ in range(2)]
-        assert went == [1, 0]
-        assert await pulled(worker) == ["0"]
-
-
 # --- what is forgotten -----------------------------------------------------------------------------------
 
 
@@ -424,6 +407,5 @@ CHECKS: tuple[Callable[[Stand], Awaitable[None]], ...] = (
     what_was_not_started_in_time_is_not_started,
     an_event_that_kills_becomes_one_dead_letter,
     a_retry_is_never_early,
-    a_dead_letter_goes_again_once,
     what_some_group_needs_is_kept,
 )

@@ -21,7 +21,7 @@ from redis_checks import Stand
 from redis_proxy import SCRIPTS
 
 import necrostack_redis.connector
-from necrostack_redis import scripts
+from necrostack_redis import RedisBackend, scripts
 from necrostack_redis.connector import Connector
 from necrostack_redis.lease import Lease
 from necrostack_redis.reader import Reader
@@ -170,6 +170,15 @@ async def _after_errors_alone(self: Reader) -> None:
         await RELEASE_STRAYS(self)
 
 
+BECOME_A_WORKER = RedisBackend._become_a_worker
+
+
+def _under_one_name(self: RedisBackend) -> None:
+    BECOME_A_WORKER(self)
+    self._consumer = "worker"
+    self._lease = Lease(self._connector, self._keys, self.settings, self._consumer)
+
+
 async def nothing(*_: object) -> None:
     return None
 
@@ -238,6 +247,14 @@ MUTANTS = (
         edit(scripts.SETTLE, ("then results[step] = -1 end", "then results[step] = 1 end")),
     ),
     Mutant(
+        "makes a lost group where the stream ends",
+        checks.what_was_lost_with_its_group_was_not_settled,
+        edit(
+            scripts.JOIN,
+            ("in ipairs({ARGV[4], '0'})", "in ipairs({redis.call('EXISTS', KEYS[1]) > 0 and '$' or '0', '0'})"),
+        ),
+    ),
+    Mutant(
         "never looks what it holds without knowing",
         checks.a_call_whose_reply_was_lost_may_be_repeated,
         override(Reader, "_release_strays", nothing),
@@ -260,6 +277,11 @@ MUTANTS = (
             ("'-inf', '(' .. whole(now), 'LIMIT', 0, 10)", "'-inf', '+inf', 'LIMIT', 0, 10)"),
             ("  local is_empty = true\n", "  local is_empty = dead ~= me\n"),
         ),
+    ),
+    Mutant(
+        "shares its name with other workers",
+        checks.what_a_living_worker_holds_is_left_to_it,
+        override(RedisBackend, "_become_a_worker", _under_one_name),
     ),
     Mutant(
         "renews no lease",
@@ -322,11 +344,6 @@ MUTANTS = (
             scripts.PULL,
             ("from[1], '-inf', whole(now), 'LIMIT', 0, batch)", "from[1], '-inf', '+inf', 'LIMIT', 0, batch)"),
         ),
-    ),
-    Mutant(
-        "redrives without looking whether it did",
-        checks.a_dead_letter_goes_again_once,
-        edit(scripts.REDRIVE, (" and not redis.call('ZSCORE', KEYS[2], id) then", " then")),
     ),
     Mutant(
         "trims with MAXLEN",

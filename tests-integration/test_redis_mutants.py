@@ -9,6 +9,8 @@ import pytest
 import redis_checks
 import redis_emitting
 import redis_emitting_mutants
+import redis_letters
+import redis_letters_mutants
 import redis_mutants
 import redis_waiting
 import redis_waiting_mutants
@@ -18,9 +20,14 @@ from redis_server import Server
 
 Check = Callable[[Stand], Awaitable[None]]
 
-CHECKS = (*redis_checks.CHECKS, *redis_waiting.CHECKS, *redis_emitting.CHECKS)
+CHECKS = (*redis_checks.CHECKS, *redis_letters.CHECKS, *redis_waiting.CHECKS, *redis_emitting.CHECKS)
 
-MUTANTS = (*redis_mutants.MUTANTS, *redis_waiting_mutants.MUTANTS, *redis_emitting_mutants.MUTANTS)
+MUTANTS = (
+    *redis_mutants.MUTANTS,
+    *redis_letters_mutants.MUTANTS,
+    *redis_waiting_mutants.MUTANTS,
+    *redis_emitting_mutants.MUTANTS,
+)
 
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "proof.md"
 
