@@ -16,7 +16,7 @@ from necrostack.finding import Finding
 from necrostack_redis.checkup import group_findings, server_findings, trust_findings
 from necrostack_redis.config import RedisSettings, check_name
 from necrostack_redis.groups import group_names, look_at, remove
-from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.keys import RELEASED, Keys, name_of
 from necrostack_redis.link import Link
 from necrostack_redis.scripts import CONSUMERS, DISCARD, PENDING, REDRIVE
 from necrostack_redis.trimming import trim
@@ -177,7 +177,7 @@ class RedisAdmin(Admin):
                 event=event,
                 attempt=delivery.attempt,
                 organs=delivery.organs,
-                consumer=consumer.decode(),
+                consumer=name_of(consumer),
                 idle=idle / 1000,
             )
 
@@ -186,7 +186,7 @@ class RedisAdmin(Admin):
         keys = self._keys
         args = (keys.group, int(self._settings.lease * 1000))
         found = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases), args)
-        return [Consumer(name=name.decode(), pending=pending, idle=idle / 1000) for name, pending, idle in found]
+        return [Consumer(name=name_of(name), pending=pending, idle=idle / 1000) for name, pending, idle in found]
 
     async def groups(self) -> Sequence[Group]:
         """See `Admin.groups`. Each is counted at an instant of its own."""

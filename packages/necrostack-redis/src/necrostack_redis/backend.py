@@ -24,7 +24,7 @@ from necrostack_redis.admin import RedisAdmin
 from necrostack_redis.config import RedisOptions, RedisSettings, make_settings, read_url
 from necrostack_redis.connector import Connector
 from necrostack_redis.gathering import Gatherer
-from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.keys import RELEASED, Keys, name_of
 from necrostack_redis.lease import Lease
 from necrostack_redis.link import Link
 from necrostack_redis.reader import Reader, Receipt, receipts_of
@@ -273,7 +273,7 @@ class RedisBackend(Backend):
         if made and self._has_joined:
             logger.error("group_recreated", extra={"group": keys.group, "app": keys.app})
         self._has_joined = True
-        return [other.decode() for other in others]
+        return [name_of(other) for other in others]
 
     async def _close(self) -> None:
         if self._pid != os.getpid():

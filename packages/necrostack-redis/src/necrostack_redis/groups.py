@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from necrostack.backend import BackendStats, Group
-from necrostack_redis.keys import RELEASED, Keys
+from necrostack_redis.keys import RELEASED, Keys, name_of
 from necrostack_redis.link import Link
 from necrostack_redis.scripts import REMOVE, STATS
 
@@ -15,7 +15,7 @@ async def group_names(link: Link, keys: Keys) -> Sequence[str]:
     if not await link.call("EXISTS", keys.events):
         return ()
     found: list[list[bytes]] = await link.call("XINFO", "GROUPS", keys.events)
-    return sorted(group[group.index(b"name") + 1].decode() for group in found)
+    return sorted(name_of(group[group.index(b"name") + 1]) for group in found)
 
 
 async def look_at(link: Link, keys: Keys, start: str) -> Group:
@@ -44,7 +44,7 @@ async def look_at(link: Link, keys: Keys, start: str) -> Group:
 async def ephemeral_groups(link: Link, keys: Keys) -> Sequence[str]:
     """List the groups that go when nobody serves them."""
     fields = await link.call("HKEYS", keys.groups)
-    return sorted(field.decode().removeprefix("ephemeral:") for field in fields if field.startswith(b"ephemeral:"))
+    return sorted(name_of(field).removeprefix("ephemeral:") for field in fields if field.startswith(b"ephemeral:"))
 
 
 async def remove(link: Link, keys: Keys, *, expired_only: bool = False) -> int:

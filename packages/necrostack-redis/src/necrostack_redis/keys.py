@@ -58,3 +58,8 @@ class Keys:
     def settled(self, consumer: str) -> str:
         """What a worker settled in its last calls: a call whose reply was lost is answered as it was the first time."""
         return f"necrostack:{{{self.app}}}:settled:{self.group}:{consumer}"
+
+
+def name_of(data: bytes) -> str:
+    """Return the name of a group or a worker, whoever gave it: a server takes any bytes."""
+    return data.decode(errors="backslashreplace")

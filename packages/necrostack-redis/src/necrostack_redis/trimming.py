@@ -10,7 +10,7 @@ from necrostack.errors import BackendError, BackendUnavailable
 from necrostack.log import logger
 from necrostack_redis.config import RedisSettings
 from necrostack_redis.groups import ephemeral_groups, look_at, remove
-from necrostack_redis.keys import Keys
+from necrostack_redis.keys import Keys, name_of
 from necrostack_redis.link import Link
 from necrostack_redis.scripts import TRIM
 
@@ -121,4 +121,4 @@ async def trim(
         "1" if forget_letters else "",
     )
     count, has_more, holder = await link.run(TRIM, (keys.events, keys.dead, keys.redriven, keys.groups), args)
-    return Trimmed(count, bool(has_more), holder.decode())
+    return Trimmed(count, bool(has_more), name_of(holder))
