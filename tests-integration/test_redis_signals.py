@@ -48,7 +48,7 @@ def write_app(folder: Path, organs: str) -> None:
 
 EVENTS = 3
 
-DRAIN, SLACK = 1.0, 8.0
+DRAIN, SLACK = 2.0, 8.0
 """Seconds that running handlers get, and how much more the end may take, on a slow machine."""
 
 
@@ -167,7 +167,7 @@ async def stop(place: Place, case: Case) -> float:
     began = time.monotonic()
     for number in range(signals):
         if number:
-            await asyncio.sleep(0.1)  # signals of one kind that come at once are one
+            await asyncio.sleep(0.5)  # signals of one kind are one, until the process had its turn
         place.process.send_signal(signal.SIGTERM)
     await go_on(place)
     await until(lambda: place.process.poll() is not None, "it ends")
