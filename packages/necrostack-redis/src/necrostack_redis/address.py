@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,6 +25,11 @@ _SCHEMES: dict[str, tuple[Topology, bool]] = {
 SCHEMES = tuple(_SCHEMES)
 
 _PORT, _SENTINEL_PORT = 6379, 26379
+
+_SENTINEL_NAMES = ("sentinel_username", "sentinel_password")
+
+_OWN_NAMES = ("db", *_SENTINEL_NAMES)
+"""What a query may say of the address."""
 
 
 class Node(NamedTuple):
@@ -81,8 +86,12 @@ _EXAMPLES: dict[Topology, str] = {
 }
 
 
-def read_address(url: str) -> tuple[Address, dict[str, str]]:
+def read_address(url: str, settings: Collection[str]) -> tuple[Address, dict[str, str]]:
     """Take a URL apart: where the server is, and what else the query says.
+
+    Args:
+        url: The URL.
+        settings: The names of what else the query may say.
 
     Raises:
         ConfigurationError: It cannot be read, or cannot be meant. The message never shows the URL, which may hold a
@@ -106,9 +115,9 @@ def read_address(url: str) -> tuple[Address, dict[str, str]]:
     if len(nodes) > 1 and topology not in ("sentinel", "cluster"):
         msg = f"a {scheme}:// URL names one server; write redis+sentinel:// or redis+cluster:// for several"
         raise ConfigurationError(msg)
-    query = _read_query(query_text)
+    query = _read_query(query_text, settings)
     file, service, db = _read_path(topology, unquote(path), query.pop("db", ""))
-    sentinel = {name: query.pop(name) for name in ("sentinel_username", "sentinel_password") if name in query}
+    sentinel = {name: query.pop(name) for name in _SENTINEL_NAMES if name in query}
     if sentinel and topology != "sentinel":
         msg = f"{next(iter(sentinel))} is for redis+sentinel://, not for {scheme}://"
         raise ConfigurationError(msg)
@@ -148,14 +157,18 @@ def _node(host: str, default: int) -> Node:
     return Node(parts.hostname or "localhost", parts.port or default)
 
 
-def _read_query(text: str) -> dict[str, str]:
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True):
-        if name in query:
+def _read_query(text: str, known: Collection[str]) -> dict[str, str]:
+    pairs = parse_qsl(text, keep_blank_values=True)
+    names = [name for name, _ in pairs]
+    if "sentinel_password" in names and not {*names} <= {*known, *_OWN_NAMES}:
+        # Of a password that was not quoted, & makes a setting: its name must not be shown.
+        msg = "the query of the Redis URL holds a setting that there is not; in a password write %26 for &"
+        raise ConfigurationError(msg)
+    for name in names:
+        if names.count(name) > 1:
             msg = f"{name:.40} stands twice in the Redis URL; give it once"
             raise ConfigurationError(msg)
-        query[name] = value
-    return query
+    return dict(pairs)
 
 
 def _read_path(topology: Topology, path: str, in_query: str) -> tuple[str, str, int]:

@@ -114,7 +114,7 @@ def read_url(url: str, options: Mapping[str, Any]) -> tuple[Address, RedisSettin
         ConfigurationError: A setting is unknown, out of its range, or given in both places with different values.
             The message never shows the URL, which may hold a password.
     """
-    address, query = read_address(str(url).strip())
+    address, query = read_address(str(url).strip(), _CONVERSIONS.keys())
     found: dict[str, Any] = {name: _converted(name, value) for name, value in query.items()}
     _check_known(options)
     for name in sorted(found.keys() & options.keys()):
