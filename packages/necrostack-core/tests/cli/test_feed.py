@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 from necrostack import BackendFull, Event, InMemoryBackend
 from necrostack.cli.failures import Exit
-from necrostack.cli.feed import WINDOW, BadLine, Feed, parse
+from necrostack.cli.feed import ENVELOPE, WINDOW, BadLine, Feed, find_bad_lines, parse
 from necrostack.cli.lines import Line, Source
-from necrostack.errors import BackendUnavailable
+from necrostack.errors import BackendUnavailable, EventError
 
 
 def number_line(number: int) -> bytes:
@@ -93,6 +94,97 @@ def test_a_feed_that_stops_at_bad_lines_is_complete_when_each_is_mended_and_pass
     good = [line for line in lines if line.startswith(b'{"event_type": "CLI_NUMBER"')]
     assert kept == [json.loads(line)["payload"]["n"] for line in good]
     assert stops == [number for number, line in enumerate(lines, 1) if line.strip() and line not in good]
+
+
+# Whole lines and torn ones, in any order, whatever ends them.
+PIECES = st.lists(
+    GOOD
+    | st.binary(max_size=30)
+    | st.sampled_from(
+        [
+            b"\n",
+            b"\n",
+            b"\r\n",
+            b"\xef\xbb\xbf",
+            b"\x1f\x8b",
+            b"\0",
+            b"\xe2\x80\xa8",
+            b"x" * 70_000,
+            b'{"event_type": "CLI_NUMBER", "payload": {"n": ' + b"[" * 500,
+            b'{"event_type": "\\ud800", "payload": {}}',
+            b'{"event_type": "CLI_NUMBER", "payload": {"n": "\r\\n\x7f"}}',
+        ]
+    ),
+    max_size=30,
+).map(b"".join)
+
+
+def first_bad_line(data: bytes, most: int) -> int | None:
+    """Say which line is no event, by cutting all at once."""
+    for number, line in enumerate(real_lines(data), 1):
+        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        try:
+            if len(line) > most:
+                return number
+            if text.strip():
+                Event.from_json(text)
+        except EventError:
+            return number
+    return None
+
+
+def real_lines(data: bytes) -> list[bytes]:
+    """Cut bytes at each line feed, and nowhere else."""
+    *lines, last = data.split(b"\n")
+    return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+@given(PIECES, st.booleans())
+def test_of_any_bytes_each_line_is_an_event_or_the_first_that_is_none_is_named(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, is_packed: bool
+) -> None:
+    path = tmp_path_factory.mktemp("feed") / "feed"
+    is_packed = is_packed or data.startswith(b"\x1f\x8b")  # else it would be taken for gzip
+    path.write_bytes(gzip.compress(data, mtime=0) if is_packed else data)
+    backend = InMemoryBackend(max_event_size=1000)
+    bad = first_bad_line(data, 1000 + ENVELOPE)
+
+    async def run() -> Feed:
+        feed = feed_of(path, backend)
+        await feed.run()
+        return feed
+
+    feed = asyncio.run(run())
+
+    if bad is None:
+        assert (feed.error, feed.is_at_end) == (None, True)
+    else:
+        assert feed.error is not None
+        assert feed.error.startswith(f"{path}, line {bad}: ")
+        assert "\n" not in feed.error
+        assert feed.next_line <= bad
+    found = [wrong for wrong in find_bad_lines(Source(str(path)), 1000 + ENVELOPE, 1) if wrong is not None]
+    assert [wrong.line.number for wrong in found[:1]] == [number for number in (bad,) if number is not None]
+
+
+@given(PIECES, st.integers(1, 200))
+def test_gzip_that_is_torn_or_damaged_is_told_as_such(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int
+) -> None:
+    path = tmp_path_factory.mktemp("feed") / "feed"
+    packed = bytearray(gzip.compress(data, mtime=0))
+    packed[2 + at % (len(packed) - 2)] ^= 1 + at % 255
+    path.write_bytes(packed)
+
+    async def run() -> Feed:
+        feed = feed_of(path, InMemoryBackend(max_event_size=1000), skips=True)
+        await feed.run()
+        return feed
+
+    feed = asyncio.run(run())
+
+    # A byte that says nothing of what is packed, such as its time, may be any.
+    assert feed.error is None or feed.error.startswith(f"{path}, after line ")
 
 
 @pytest.mark.parametrize(

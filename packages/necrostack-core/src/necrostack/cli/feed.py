@@ -86,7 +86,7 @@ def text_of(line: Line) -> bytes:
 
 def is_blank(line: Line) -> bool:
     """Whether there is nothing on the line."""
-    return not line.is_too_long and not line.data.strip()
+    return not line.is_too_long and not text_of(line).strip()
 
 
 def reason_of(data: bytes, problem: str) -> str:
@@ -101,12 +101,15 @@ def reason_of(data: bytes, problem: str) -> str:
 
 def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
     """Go through the lines of a source, as many at a time as came together."""
-    for chunk in source.chunks():
-        if lines := list(splitter.split(chunk)):
+    try:
+        for chunk in source.chunks():
+            if lines := list(splitter.split(chunk)):
+                yield lines
+        # Not reached when the source breaks off: what stands after the last line end is then no line.
+        if lines := list(splitter.finish()):
             yield lines
-    # Not reached when the source breaks off: what stands after the last line end is then no line.
-    if lines := list(splitter.finish()):
-        yield lines
+    finally:
+        splitter.close()
 
 
 def source_of(path: str, what: str = "feed") -> Source:

@@ -79,6 +79,12 @@ class LineSplitter:
         if self._size:
             yield from self._end()
 
+    def close(self) -> None:
+        """Let go of a line that was put aside and never came to its end."""
+        if self._whole is not None:
+            self._whole.close()
+            self._whole = None
+
     def _add(self, part: bytes) -> Iterator[Line]:
         was_given = self._size > self._most
         self._size += len(part)
