@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from necrostack import InMemoryBackend, open_backend
 from necrostack.backends import GROUP
@@ -99,6 +104,33 @@ def test_a_password_is_in_no_message(install: Install, url: str) -> None:
         open_backend(url)
 
     assert "s3cret" not in str(caught.value)
+
+
+# Parts that are marked, with what means something in a URL between them.
+secrets = st.lists(st.sampled_from([*"/?#@:;&=%+,[] \n", "://"]), max_size=4).map(
+    lambda between: "zqx" + "".join(f"{special}zqx" for special in between)
+)
+
+
+schemes = st.sampled_from(["memory", "MEMORY", "redis", "rediss", "nats", "amqp", "", "a b"])
+separators = st.sampled_from(["://", ":", ""])
+ways: st.SearchStrategy[Callable[[str], str]] = st.sampled_from([str, partial(quote, safe="")])
+endings = st.sampled_from(["@host", "@host/0", "@", "@host?max_size=1", "@host?x=1"])
+
+
+@pytest.mark.parametrize("number", [100, pytest.param(2000, marks=pytest.mark.thorough)])
+def test_no_part_of_a_password_is_told(number: int, install: Install) -> None:
+    install()
+
+    @settings(max_examples=number, derandomize=True)
+    @given(schemes, separators, secrets, ways, endings)
+    def check(scheme: str, separator: str, secret: str, written: Callable[[str], str], ending: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            open_backend(f"{scheme}{separator}me:{written(secret)}{ending}")
+
+        assert "zqx" not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+
+    check()
 
 
 def test_a_backend_is_found_by_its_entry_point_and_gets_the_whole_url(install: Install) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import cast
 from urllib.parse import parse_qsl
@@ -12,6 +13,8 @@ from necrostack.memory import InMemoryBackend
 
 GROUP = "necrostack.backends"
 """The entry-point group: one entry for each URL scheme, naming what makes a Backend of a URL."""
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")  # RFC 3986, 3.1
 
 _BROUGHT_BY: Mapping[str, str] = dict.fromkeys(
     ("redis", "rediss", "redis+unix", "redis+cluster", "redis+sentinel"), "necrostack[redis]"
@@ -55,7 +58,8 @@ def _maker(scheme: str) -> Callable[[str], Backend]:
         msg = f"no backend for {scheme}:// is installed; pip install '{_BROUGHT_BY[scheme]}'"
         raise ConfigurationError(msg)
     known = sorted({"memory", *(entry.name for entry in entry_points(group=GROUP))})
-    what = f"{scheme}://" if scheme else "a URL without a scheme"
+    # What is no name may be a password that was not quoted.
+    what = f"{scheme}://" if _SCHEME.fullmatch(scheme) else "a URL without a scheme"
     msg = f"no backend for {what}; installed are {', '.join(f'{name}://' for name in known)}"
     raise ConfigurationError(msg)
 
