@@ -66,6 +66,18 @@ events = st.builds(
     hops=st.integers(0, 2**53 - 1),
 )
 
+# With lone surrogates, as an error's text may have them.
+texts = st.text(max_size=10) | st.sampled_from(["\ud800", "\0", "«nein»"])
+attempts = st.lists(
+    st.builds(
+        Attempt,
+        time=st.datetimes(timezones=st.just(UTC)),
+        error=texts,
+        delay=st.none() | st.floats(0, 1e9),
+    ),
+    max_size=3,
+).map(tuple)
+
 
 def written(event: Event) -> Record:
     return event_record(*admit(event, MAX_EVENT_SIZE))
@@ -330,6 +342,17 @@ def test_what_goes_again_keeps_for_whom_and_why(organs: tuple[str, ...] | None, 
     assert said == (event, 7, "retry", organs, ATTEMPTS, "receipt")
 
 
+@given(events, st.integers(1, 2**53), st.none() | st.lists(texts, max_size=3).map(tuple), attempts)
+def test_whatever_goes_again_is_read_as_it_was_written(
+    event: Event, attempt: int, organs: tuple[str, ...] | None, failed: tuple[Attempt, ...]
+) -> None:
+    record = delivery_record(written(event), attempt, "retry", organs, failed)
+
+    found = read_delivery(entry(record), MAX_EVENT_SIZE, "receipt", recovered=False)
+
+    assert (found.event, found.attempt, found.organs, found.attempts) == (event, attempt, organs, failed)
+
+
 @pytest.mark.parametrize(
     "facts",
     [
@@ -391,6 +414,19 @@ def test_a_letter_keeps_every_fact() -> None:
     assert facts == ("1-2", event, None, datetime(2026, 3, 4, 5, 6, 7, 891, tzinfo=UTC), None)
     for fact in ("reason", "organ", "error_type", "error", "traceback", "attempts"):
         assert getattr(letter, fact) == getattr(FAILURE, fact)
+
+
+@given(
+    events, st.builds(Failure, reason=texts, organ=st.none() | texts, error=texts, traceback=texts, attempts=attempts)
+)
+def test_whatever_is_given_up_is_read_as_it_was_written(event: Event, failure: Failure) -> None:
+    record = [*entry(letter_record(written(event), failure)), b"dead_at", b"1772600767000891"]
+
+    letter = read_letter(b"1-2", record, None)
+
+    assert letter.event == event
+    for fact in ("reason", "organ", "error", "traceback", "attempts"):
+        assert getattr(letter, fact) == getattr(failure, fact)
 
 
 def test_a_letter_of_what_is_no_event_holds_the_bytes() -> None:
