@@ -194,6 +194,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Look for inputs that are not answered as documented, soon, in bounded memory; `-- [TARGET ...] --seconds 600`."""
+    session.install(*group("test"), *group("fuzz"), *editable(*ALL))
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests-integration")))
+    session.run("python", "-m", "fuzzing", *session.posargs, env={"PYTHONPATH": paths})
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Go through the larger scenarios of the protocol's model, and try every check on every seeded mistake."""
     session.install(*group("test"), *editable(*ALL))
