@@ -21,7 +21,8 @@ from necrostack_redis.config import RedisOptions
 
 # So that an assertion that fails there says why, as it does in a test.
 pytest.register_assert_rewrite(
-    "redis_checks", "redis_letters", "redis_waiting", "redis_emitting", "backend_machine", "backend_model"
+    *("redis_checks", "redis_letters", "redis_waiting", "redis_emitting", "backend_machine", "backend_model"),
+    *("redis_acts", "redis_operator_acts"),
 )
 
 

@@ -1,19 +1,16 @@
-"""Everything that workers and operators do with a Redis, in acts: each brings about what it needs, and does one thing.
+"""Everything that workers do with a Redis, in acts: each brings about what it needs, and does one thing.
 
-Together they run through every line of every script. What they do is counted in the end: orders lead to two items
-each, as in `redis_checks`, and whatever happened meanwhile, a worker that comes later finds all that is to be done.
+Together with `redis_operator_acts` they run through every line of every script. What came of it is counted: orders
+lead to two items each, as in `redis_checks`, and a worker that comes later finds all that is left to do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import redis
@@ -23,10 +20,8 @@ from redis_watched import Swept
 from necrostack import Delivery, Event, Settlement
 from necrostack.delivery import Failure, Retry
 from necrostack.errors import BackendError, BackendUnavailable
-from necrostack_redis import RedisBackend, trimming
-from necrostack_redis.groups import group_names, remove
-from necrostack_redis.keys import RELEASED, Keys
-from necrostack_redis.trimming import trim
+from necrostack_redis import RedisBackend
+from necrostack_redis.keys import RELEASED
 
 GIVEN_UP = [Failure(reason="give_up")]
 
@@ -48,14 +43,10 @@ Act = Callable[[Stand, Swept], Awaitable[Count]]
 
 @asynccontextmanager
 async def worker(stand: Stand, **options: Any) -> AsyncIterator[RedisBackend]:
-    """Make a worker whose lease is not renewed in between: each call is made by the act."""
-    async with stand.worker(**{"lease": 600.0, **options}) as made:
+    """Make a worker whose lease is not renewed in between: each call is made by the act. Some take a while."""
+    async with stand.worker(**{"lease": 600.0, "call_timeout": 60.0, **options}) as made:
         await made.admin.stats()  # so that it knows that there is a Redis, before that is killed
         yield made
-
-
-def link_of(backend: RedisBackend) -> Any:
-    return backend._open().link
 
 
 async def pulled(backend: RedisBackend, limit: int = 1) -> Sequence[Delivery]:
@@ -295,116 +286,16 @@ async def a_worker_leaves(stand: Stand, swept: Swept) -> Count:
         await busy.admin.replay(event_type="ITEM")
 
         async def come_and_go() -> None:
-            leaves = RedisBackend(stand.url, app=stand.app, lease=600.0, ephemeral_after=60.0)
-            await pulled(leaves, 4)
-            await leaves.aclose()
-            await hand_back_for(leaves, stand)  # if it could not do so itself
+            async with stand.worker(lease=600.0, call_timeout=60.0, ephemeral_after=60.0) as leaves:
+                await pulled(leaves, 4)
+                await leaves.aclose()
+                await hand_back_for(leaves, stand)  # if it could not do so itself
 
         await swept(come_and_go, "leave")
     return await finish(stand, 4)
 
 
-# --- looking, and repairing ------------------------------------------------------------------------------
-
-
-async def it_is_counted(stand: Stand, swept: Swept) -> Count:
-    async with worker(stand) as looks:
-        await looks.enqueue(*orders(4))
-        assert (await swept(looks.admin.stats)).queued == 4
-        _, *some = await pulled(looks, 3)
-        await looks.release(some[0])
-        stats = await swept(looks.admin.stats)
-        assert (stats.queued, stats.pending) == (2, 2)
-    return await finish(stand, 4)
-
-
-async def it_is_listed(stand: Stand, swept: Swept) -> Count:
-    async with worker(stand) as looks:
-        await looks.enqueue(*orders(3))
-        await pulled(looks, 2)
-
-        async def pending() -> int:
-            return len([found async for found in looks.admin.pending()])
-
-        assert await swept(pending) == 2
-        (consumer,) = await swept(looks.admin.consumers)
-        assert consumer.pending == 2
-    return await finish(stand, 3)
-
-
-async def given_up(backend: RedisBackend, number: int) -> list[str]:
-    """Give up so many events, and return the ids of their letters."""
-    deliveries = await pulled(backend, number)
-    assert len(deliveries) == number
-    await backend.settle(*(Settlement(delivery, dead=GIVEN_UP) for delivery in deliveries))
-    return [letter.id async for letter in backend.admin.dead_letters()]
-
-
-async def dead_letters_go_again(stand: Stand, swept: Swept) -> Count:
-    async with worker(stand) as operator:
-        await operator.enqueue(*orders(3))
-        ids = await given_up(operator, 3)
-        assert await operator.admin.redrive(ids[0]) == 1
-        await swept(partial(operator.admin.redrive, *ids))
-    return await finish(stand, 3)
-
-
-async def dead_letters_are_discarded(stand: Stand, swept: Swept) -> Count:
-    async with worker(stand) as operator:
-        begin = orders(4)
-        await operator.enqueue(*begin[2:], *begin[:2])
-        ids = await given_up(operator, 2)
-        await operator.admin.redrive(*ids)
-        await swept(partial(operator.admin.discard, *ids))
-        assert not [letter async for letter in operator.admin.dead_letters(redriven=True)]
-    return await finish(stand, 4)
-
-
-async def history_is_forgotten(stand: Stand, swept: Swept) -> Count:
-    """But for what another group needs, in every way in which that is found out."""
-    async with worker(stand) as ahead, worker(stand, group="behind") as behind:
-        await ahead.enqueue(*(Event(event_type="ITEM", payload={"path": str(n)}) for n in range(12)))
-        ids = await given_up(ahead, 4)
-        await ahead.admin.redrive(*ids)
-        await ahead.settle(*map(Settlement, await pulled(ahead, 20)))
-        await behind.settle(*map(Settlement, await pulled(behind, 4)))
-        (pending,) = await pulled(behind)
-
-        link, keys = link_of(ahead), stand.keys
-        with patch.object(trimming, "_AT_ONCE", 2):
-            ways: Sequence[dict[str, Any]] = (
-                {"max_length": 1, "forget_letters": True},
-                {"max_length": 10},
-                {"max_length": 9, "before": 1},
-                {"max_length": None, "age": 0.0, "forget_letters": True},
-            )
-            for how in ways:
-                await swept(partial(trim, link, keys, **how))
-        await swept(partial(trim, link, keys, max_length=1, age=0.0, forget_letters=True))
-        await behind.settle(Settlement(pending))
-        await swept(partial(trim, link, keys, max_length=1))
-        left = await pulled(behind, 20)
-    got = Counter(delivery.event.payload["path"] for delivery in (pending, *left))
-    wanted = {str(n) for n in range(4, 12)}
-    return Count(8, len(wanted - got.keys()), got.total() - len(got))
-
-
-async def a_group_is_removed(stand: Stand, swept: Swept) -> Count:
-    passing = {"group": "passing", "ephemeral_after": 1.0}
-    async with worker(stand) as stays:
-        await stays.enqueue(*orders(2))
-        link, keys = link_of(stays), Keys(stand.app, "passing")
-        async with worker(stand, **passing) as passes:
-            await pulled(passes)
-            await swept(partial(remove, link, keys, expired_only=True))
-            await passes.aclose()
-        await stand.tell("HSET", keys.groups, "alive:passing", 1)
-        await swept(partial(remove, link, keys, expired_only=True))
-        assert "passing" not in await group_names(link, keys)
-    return await finish(stand, 2)
-
-
-ACTS: tuple[Act, ...] = (
+WORKERS_ACTS: tuple[Act, ...] = (
     an_event_is_kept,
     an_event_is_refused,
     events_are_kept_within_a_bound,
@@ -419,10 +310,4 @@ ACTS: tuple[Act, ...] = (
     a_worker_makes_a_group_that_begins_now,
     a_lease_is_renewed,
     a_worker_leaves,
-    it_is_counted,
-    it_is_listed,
-    dead_letters_go_again,
-    dead_letters_are_discarded,
-    history_is_forgotten,
-    a_group_is_removed,
 )
