@@ -6,7 +6,6 @@ An input that shows something is kept, and `python -m fuzzing TARGET --replay FI
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import shutil
@@ -155,7 +154,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := {*options.targets} - {*TARGETS}:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     targets = [TARGETS[name] for name in options.targets or TARGETS]
-    os.environ["NO_COLOR"] = "1"
     if options.replay is not None:
         data = options.replay.read_bytes()
         for target in targets:

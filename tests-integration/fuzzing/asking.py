@@ -104,7 +104,7 @@ def urls(data: bytes) -> None:
 def _open(url: str) -> None:
     try:
         address, settings = read_url(url, {})
-        backend = open_backend(url) if len(url) % 8 == 0 or url.startswith("memory") else RedisBackend(url)
+        backend = open_backend(url) if len(url) % 32 == 0 or url.startswith("memory") else RedisBackend(url)
         told = f"{address!r} {address} {settings!r} {backend!r}"
     except ConfigurationError as error:
         told = str(error)

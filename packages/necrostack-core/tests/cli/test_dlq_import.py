@@ -117,6 +117,7 @@ def test_letters_that_are_there_or_went_again_are_left_out(
         ('{"id": 1}', "this is not a dead letter: id: Input should be a valid string; reason: Field required"),
         ('{"event_type": "A", "payload": {}}', "this is an event, not a dead letter; necrostack emit --file"),
         ({"event": {"event_type": "\a", "payload": {}}}, "event.event_type: String should match"),
+        ({"dead_at": "0000-01-01T00:00:00Z"}, "year"),
         ({"dead_at": "2026-03-01T12:00:00"}, "dead_at: Input should have timezone info"),
         ({"dead_at": "0001-01-01T00:00:00+14:00"}, "dead_at: timestamp 0001-01-01T00:00:00+14:00 lies outside"),
         ({"attempts": [{"time": "2026-03-01T12:00:00Z", "error": "x", "delay": float("nan")}]}, "attempts.0.delay"),

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast
 from pydantic_core import from_json
 
 from necrostack.backend import Admin
@@ -76,7 +76,7 @@ def read_letter(line: Line, max_event_size: int) -> DeadLetter:
     data = text_of(line)
     try:
         found = _Letter.model_validate_json(data)
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's; before 2.12 it lets a year 0 be refused by datetime itself
         reason = _is_event(data) or reason_of(data, f"this is not a dead letter: {explain(error)}")
         raise BadLine(line, reason) from error
     try:
