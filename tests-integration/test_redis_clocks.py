@@ -90,7 +90,7 @@ async def test_jumps_of_the_servers_clock_lose_and_double_nothing(
             await until(is_under_way, "some work")
             await timed.set((HOUR, 0, -HOUR, 0)[jump % 4])
         await timed.set(HOUR)  # later than ever, so that nothing waits for its time
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=300)
         count = await count_chain(backend, jumps * ROOTS)
         reports = [await worker.stop() for worker in workers]
 
@@ -168,7 +168,7 @@ async def test_jumps_of_workers_clocks_change_nothing(
                 await backend.enqueue(*roots(range(jump * ROOTS, (jump + 1) * ROOTS)))
                 await until(is_under_way, "some work")
                 clocks[jump % 2].set((HOUR, -HOUR, 0, 0)[jump % 4])
-            await until(partial(is_idle, backend), "all is handled", within=120)
+            await until(partial(is_idle, backend), "all is handled", within=300)
             count = await count_chain(backend, jumps * ROOTS)
             moments = [event.timestamp.timestamp() async for event in backend.admin.history()]
         for worker in workers:

@@ -47,7 +47,7 @@ async def test_killed_workers_lose_and_double_nothing(
             held_by_the_dead += sum(found.pending for found in consumers if f"-{pid}-" in found.name)
             worker = start()
             workers[worker.pid] = worker
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=900)
         count = await count_chain(backend, kills * roots_per_kill)
 
     figures("Workers killed", times=kills, **asdict(count), held_by_the_dead=held_by_the_dead)

@@ -95,7 +95,7 @@ async def test_killed_servers_lose_nothing_they_acknowledged(
             await producer.has(kill * ROOTS)
             await asyncio.to_thread(restart, server)
         await producing
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=300)
         count = await count_chain(backend, kills * ROOTS)
     reports = [await worker.stop() for worker in workers]
 
@@ -129,7 +129,7 @@ async def test_servers_and_workers_killed_at_random_lose_and_double_nothing(
                 alive.pop(random.randrange(len(alive))).kill()
                 alive.append(start())
         await producing
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=300)
         count = await count_chain(backend, len(deaths) * ROOTS)
 
     facts = {"servers": servers, "workers": workers, "calls_repeated": producer.repeats}
@@ -159,7 +159,7 @@ async def test_a_frozen_server_loses_and_doubles_nothing(
             await asyncio.sleep(1.2 * LEASE)  # so long it lasts
             os.kill(server.pid, signal.SIGCONT)
         await producing
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=300)
         count = await count_chain(backend, freezes * ROOTS)
     reports = [await worker.stop() for worker in workers]
 

@@ -57,7 +57,7 @@ async def test_workers_of_one_name_lose_and_double_nothing(
             workers.pop(random.randrange(len(workers))).kill()
             workers.append(start())
         names = [consumer.name for consumer in await backend.admin.consumers()]
-        await until(partial(is_idle, backend), "all is handled", within=120)
+        await until(partial(is_idle, backend), "all is handled", within=300)
         count = await count_chain(backend, kills * roots_per_kill)
         reports = [await worker.stop() for worker in workers]
 
