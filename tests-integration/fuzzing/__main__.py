@@ -109,14 +109,16 @@ def _kept(target: Target, data: bytes, name: str) -> Path:
 
 
 def measure(target: Target, folder: Path, outcome: Outcome, seconds: float) -> None:
-    """Grow known shapes, and pieces of interesting inputs, and see what they cost."""
+    """See what known shapes cost, and for some seconds also interesting inputs of which pieces are grown."""
     chance = random.Random(0)
-    until = time.monotonic() + seconds
     inputs = [shape.of(target.largest) for shape in SHAPES[target.name].values()]
     kept = [path.read_bytes() for path in sorted((folder / target.name).iterdir())]
     chance.shuffle(kept)
+    until = float("inf")
     for data in [*inputs, *(_grown(data, chance, target.largest // 8) for data in kept if data)]:
-        if time.monotonic() > until and outcome.measured >= len(inputs):
+        if outcome.measured == len(inputs):
+            until = time.monotonic() + seconds
+        if time.monotonic() > until:
             break
         try:
             cost = check_cost(target, data)

@@ -84,6 +84,7 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
         "wrong-attempts": _letter(b"0,", attempts=b"0,0"),
         "payload": _letter(b"{},", event=b'{"event_type":"A","payload":{"x":[{},0]}}'),
         "no-letters": Shape(b"", b'{"event_type":"A"}\n', b""),
+        "empty-lines": Shape(b"", b"\n", b""),
     },
     "arguments": {
         "text": Shape(b'{"x":"', b"a", b'"}'),

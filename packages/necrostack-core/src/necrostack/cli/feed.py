@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -34,6 +35,9 @@ WINDOW: Final = 1_000
 
 WINDOW_BYTES: Final = 64 * 1_048_576
 """Bytes of lines that may be queued in memory, by their average size, before the feed waits."""
+
+_MOST_LINES: Final = 4096
+"""Lines that are looked at together: a chunk may be nothing but line ends, and a line takes a hundred bytes."""
 
 ENVELOPE: Final = 65_536
 """Bytes that a line may have beside its payload: id, lineage, headers."""
@@ -100,10 +104,11 @@ def reason_of(data: bytes, problem: str) -> str:
 
 
 def batches(source: Source, splitter: LineSplitter) -> Iterator[Sequence[Line]]:
-    """Go through the lines of a source, as many at a time as came together."""
+    """Go through the lines of a source, as many at a time as came together, unless they are very many."""
     try:
         for chunk in source.chunks():
-            if lines := list(splitter.split(chunk)):
+            split = splitter.split(chunk)
+            while lines := list(islice(split, _MOST_LINES)):
                 yield lines
         # Not reached when the source breaks off: what stands after the last line end is then no line.
         if lines := list(splitter.finish()):
