@@ -135,22 +135,26 @@ def packed(data: bytes) -> bytes:
     return gzip.compress(data.removeprefix(PACKED), 1, mtime=0) if data.startswith(PACKED) else data
 
 
-def unpacked(data: bytes) -> bytes:
-    """What a feed holds, as far as it can be read, and no more than 16 MiB of it."""
+def unpacked(data: bytes, most: int = 2**24) -> bytes:
+    """What a feed holds, as far as it can be read, and little more than so many bytes of it."""
     found = bytearray()
     with suppress(FeedBroken):
         for chunk in _InHand(packed(data), 1 << 16).chunks():
             found += chunk
-            if len(found) > 2**24:
+            if len(found) > most:
                 break
     return bytes(found)
 
 
+_LARGE = 2**17
+"""Bytes to which a small input may unpack: to a thousand times its size, and then all that is told is their number."""
+
+
 def feed(data: bytes) -> None:
     """The lines of `run --feed` and `emit --file`, however the bytes come."""
+    if len(unpacked(data, _LARGE)) > _LARGE:
+        return
     found = packed(data)
-    if len(unpacked(data)) > 2**17:
-        return  # it unpacks to a thousand times its size, and is dear for what it holds
     (at_once, is_whole), (in_parts, is_whole_too) = (_lines_of(_InHand(found, size)) for size in (1 << 16, 7))
     if is_whole or is_whole_too:
         expect((at_once, is_whole) == (in_parts, is_whole_too), "what a feed holds depends on how its bytes come")
@@ -185,6 +189,8 @@ def _lines_of(source: Source) -> tuple[list[tuple[int, bytes, bool]], bool]:
 
 def letters(data: bytes) -> None:
     """The lines of `dlq import`."""
+    if len(unpacked(data, _LARGE)) > _LARGE:
+        return
     for line in _letter_lines(packed(data)):
         letter = read_or_none(partial(read_letter, line, MAX_EVENT_SIZE), BadLine)
         if letter is None:
