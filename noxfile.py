@@ -196,7 +196,7 @@ def soak(session: nox.Session) -> None:
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Look for inputs that are not answered as documented, soon, in bounded memory; `-- [TARGET ...] --seconds 600`."""
-    session.install(*group("test"), *group("fuzz"), *editable(*ALL))
+    session.install(*group("fuzz"), *editable(*ALL))
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests-integration")))
     session.run("python", "-m", "fuzzing", *session.posargs, env={"PYTHONPATH": paths})
 
