@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import Counter
 from dataclasses import asdict
@@ -13,6 +14,7 @@ import pytest
 from figures import Recorder
 from patience import until
 from redis_chain import CHAIN_RETRY, chain_of, count_chain, roots, whole
+from redis_proxy import proxy_before
 from redis_victim import LEASE, Journal, StartWorker, ended, is_idle, numbered, numbers
 
 from necrostack import Backend, Event, Organ, RetryPolicy, RunReport, Spine
@@ -150,6 +152,30 @@ async def test_cancelled_pulls_lose_nothing_under_load(
     figures("Pulls cancelled", times=cancelled, events=events, lost=lost, doubled=doubled)
     assert (lost, doubled, settled.total()) == (0, 0, events)
     assert cancelled
+
+
+async def test_asyncio_has_no_complaint_where_a_cancelled_pull_fails(redis_url: str, app: str) -> None:
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+
+    async with (
+        proxy_before(int(redis_url.rsplit(":", 1)[1])) as proxy,
+        RedisBackend(proxy.url, app=app, call_timeout=0.3) as backend,
+    ):
+        await backend.pull(timeout=0)
+        assert backend._session is not None
+        reads, calls, proxy.swallows = backend._session.reader._reads, proxy.seen.total(), True
+        pull = asyncio.ensure_future(backend.pull(timeout=0))
+        await until(lambda: proxy.seen.total() > calls, "the call is on its way")
+        pull.cancel()
+        await asyncio.wait({pull})
+        await until(lambda: not reads, "the call is given up")
+        proxy.swallows = False
+    assert pull.cancelled()
+    del pull  # whose traceback holds the read
+    gc.collect()
+
+    assert not unheard
 
 
 class Numbers(Organ):
