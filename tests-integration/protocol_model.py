@@ -11,21 +11,33 @@ time. A worker holds, knowingly, one delivery at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
-EVENTS, INBOX = 1, 2
-
-Entry = tuple[int, int]
-"""An entry of a stream: which stream, and its number there."""
-
-NOTHING: Entry = (0, 0)
-
-Call = tuple[Any, ...]
-"""A script and what it is given."""
-
-NAMES = ("Ada", "Bob", "Cyd")
+from protocol_state import (
+    EVENTS,
+    INBOX,
+    NAMES,
+    NOTHING,
+    Call,
+    Entry,
+    Scenario,
+    State,
+    Worker,
+    acknowledge,
+    add_letter,
+    change,
+    check,
+    credit,
+    drop,
+    end,
+    hold,
+    look_at_strays,
+    put_in_inbox,
+    release_entry,
+    rest,
+    without_retry,
+)
 
 # The promises. What is broken is named so.
 LOST = "nothing is lost"
@@ -36,107 +48,6 @@ FORGOTTEN = "what some group needs is kept"
 SHARED = "what a worker holds under its lease is nobody else's"
 ANSWERED = "a worker is told what became of its settlement"
 STUCK = "everything can be handled without a fault's help"
-
-
-class Worker(NamedTuple):
-    """A worker: what the server keeps for it, and what its process knows. All that is its own, so they can be swapped.
-
-    Attributes:
-        lease: "runs", "ended", or "none": the server knows of no such worker.
-        holds: What is pending with it.
-        settled: What its last calls ended, kept for a call whose reply was lost.
-        late: Calls that it gave up, and that the server may still do.
-        does: "idle", "checks", "returns", "handles", "settles", "promotes", or "gone".
-        entry: What it handles or settles.
-        outcome: How that ends: "done", "retry" or "dead".
-        stage: Which call of the settlement is next. There is one call, but for mutants.
-        strays: What it found that it holds and does not know.
-        has_settled: One of its calls did end `entry`. Nobody in the protocol knows that; it is to judge its answers by.
-        is_excused: It handles something that others may rightly have by now. To judge by, too.
-    """
-
-    lease: str = "none"
-    holds: tuple[Entry, ...] = ()
-    settled: tuple[Entry, ...] = ()
-    late: tuple[Call, ...] = ()
-    does: str = "idle"
-    entry: Entry = NOTHING
-    outcome: str = ""
-    stage: int = 0
-    strays: tuple[Entry, ...] = ()
-    has_settled: bool = False
-    is_excused: bool = False
-
-
-class State(NamedTuple):
-    """Everything at one instant.
-
-    Attributes:
-        events: The name of each event that was ever kept, in the order of their entries.
-        forgotten: How many of them were trimmed.
-        read: How many of them the group has read.
-        other: How many of them another group has settled.
-        inbox: What stands in the group's inbox: the number of the entry, the event, which attempt it is.
-        inbox_size: How many entries the inbox ever had, and how many of them were read.
-        inbox_read: The second of the two.
-        released: What was handed back, of both streams: pending with nobody.
-        retries: What goes again later: the event and the attempt.
-        letters: Dead letters: the event, and how often it went again.
-        stated: How many of the events that begin it all were acknowledged to their producer.
-        is_marked: Whether the call that keeps the next of them was done.
-        ended: The events that were handled, with all that this led to.
-        told_wrong: Whether a worker was told something wrong.
-        workers: The workers.
-        faults: How many replies may still be lost, or calls be done late.
-        ends: How many workers may still be killed, or leave.
-        failures: How often handlers may still fail.
-        redrives: How often somebody may still redrive.
-        poison: How often an event may still have been recovered too often.
-    """
-
-    workers: tuple[Worker, ...]
-    faults: int
-    ends: int
-    failures: int
-    redrives: int
-    poison: int
-    events: tuple[str, ...] = ()
-    forgotten: int = 0
-    read: int = 0
-    other: int = 0
-    inbox: tuple[tuple[int, str, int], ...] = ()
-    inbox_size: int = 0
-    inbox_read: int = 0
-    released: tuple[Entry, ...] = ()
-    retries: tuple[tuple[str, int], ...] = ()
-    letters: tuple[tuple[str, int], ...] = ()
-    stated: int = 0
-    is_marked: bool = False
-    ended: tuple[str, ...] = ()
-    told_wrong: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """What is to be explored: who there is, what is to be done, and how much may go wrong.
-
-    Attributes:
-        events: The events that begin it all.
-        leads_to: What handling an event emits.
-        workers: How many workers there are.
-        faults: See `State`, as for those that follow.
-        has_retention: Whether there is another group, and events are forgotten.
-    """
-
-    events: tuple[str, ...] = ("a",)
-    leads_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    workers: int = 2
-    faults: int = 0
-    ends: int = 0
-    failures: int = 0
-    redrives: int = 0
-    poison: int = 0
-    has_retention: bool = False
 
 
 class Move(NamedTuple):
@@ -185,17 +96,17 @@ class Protocol:
         """Nothing is there, and the workers have joined."""
         s = self.scenario
         workers = (Worker(lease="runs"),) * s.workers
-        return State(workers, s.faults, s.ends, s.failures, s.redrives, s.poison)
+        return State(workers, s.faults, s.ends, s.failures, s.redrives, s.poison, s.cancels)
 
     # --- the scripts -------------------------------------------------------------------------------------
 
     @stands_for("enqueue", "if redis.call('EXISTS', KEYS[5]) == 1 then", "'PX', ARGV[2])")
     def enqueue(self, state: State, name: str) -> Done:
         """Keeps an event and the mark of this call, unless the mark is there."""
-        if state.is_marked:
+        if name in state.marked:
             yield state, True
         else:
-            yield state._replace(events=(*state.events, name), is_marked=True), True
+            yield state._replace(events=(*state.events, name), marked=(*state.marked, name)), True
 
     @stands_for("pull", "-- What is due,", "-- somebody else's")
     def promote(self, state: State, _: int) -> Done:
@@ -274,8 +185,9 @@ class Protocol:
 
     @stands_for("strays", "for _, pending in ipairs(", "found[i] = ids")
     def strays(self, state: State, me: int) -> Done:
-        """Lists what a worker holds."""
-        yield state, state.workers[me].holds
+        """Lists what a worker holds, without what it knows of."""
+        worker = state.workers[me]
+        yield state, tuple(entry for entry in worker.holds if entry != worker.surplus)
 
     @stands_for("leave", "for _, pending in ipairs(held) do", "redis.call('HDEL', KEYS[5], me)")
     def leave(self, state: State, me: int) -> Done:
@@ -347,27 +259,44 @@ class Protocol:
                 yield from self.worker_moves(state, me, worker)
                 yield from self.end_moves(state, me, worker)
             if worker.lease == "runs":
-                ended = change(state, me, lease="ended", is_excused=worker.entry != NOTHING)
+                knows = worker.entry != NOTHING or worker.surplus != NOTHING
+                ended = change(state, me, lease="ended", is_excused=knows)
                 yield Move(f"{NAMES[me]}'s lease ends", ended, helps=worker.does == "gone")
             for call in worker.late:
                 late = list(worker.late)
                 late.remove(call)
                 # What it does to a worker that made other calls since, that one has brought upon itself.
-                before = change(state, me, late=tuple(late), is_excused=worker.entry != NOTHING)
+                knows = worker.entry != NOTHING or worker.surplus != NOTHING
+                before = change(state, me, late=tuple(late), is_excused=knows)
                 for done, _ in self.do(before, me, call):
                     what = f"the server does, late, what {NAMES[me]} gave up: {_told(self, state, call)}"
                     yield Move(what, done, helps=False)
 
     def producer_moves(self, state: State) -> Iterator[Move]:
-        """A producer enqueues one event after the other, each until that is acknowledged."""
-        if state.stated < len(self.scenario.events):
-            name = self.scenario.events[state.stated]
-            for done, _ in self.enqueue(state, name):
-                stated = done._replace(stated=state.stated + 1, is_marked=False)
-                yield Move(f"{name} is enqueued", stated, helps=True)
-                if state.faults:
-                    lost = done._replace(faults=state.faults - 1)
-                    yield Move(f"{name} is enqueued, and the reply is lost", lost, helps=False)
+        """Producers enqueue events, each until that is acknowledged. What goes together is still a call for each."""
+        together = self.scenario.events[state.stated : state.stated + self.scenario.together]
+        if not together:
+            return
+        if len(together) > 1 and not state.sent:
+            yield Move(f"calls for {', '.join(together)} go together", state._replace(sent=together), helps=True)
+            return
+        name, *others = state.sent or together
+        if state.sent and state.faults:
+            broken = self.unanswered(state._replace(sent=(), faults=state.faults - 1))
+            yield Move("the connection breaks before they are done", broken, helps=False)
+        for done, _ in self.enqueue(state, name):
+            if others:
+                yield Move(f"{name} is enqueued", done._replace(sent=tuple(others)), helps=True)
+                continue
+            stated = done._replace(stated=state.stated + len(together), marked=(), sent=())
+            yield Move(f"{name} is enqueued", stated, helps=True)
+            if state.faults:
+                lost = self.unanswered(done._replace(sent=(), faults=state.faults - 1))
+                yield Move(f"{name} is enqueued, and the reply is lost", lost, helps=False)
+
+    def unanswered(self, state: State) -> State:
+        """What producers make of an error: nobody knows what was done, and each makes its call again."""
+        return state
 
     def operator_moves(self, state: State) -> Iterator[Move]:
         """Operators redrive dead letters, also such as went already; another group works; what is old is forgotten."""
@@ -388,22 +317,28 @@ class Protocol:
     def worker_moves(self, state: State, me: int, worker: Worker) -> Iterator[Move]:
         """What a worker's program goes on with."""
         match worker.does:
+            case "idle" if worker.surplus != NOTHING:
+                # It comes first. In truth one is handed back that others may have by now; here it is excused.
+                taken = change(state, me, does="handles", entry=worker.surplus, surplus=NOTHING)
+                yield Move(f"{NAMES[me]} pulls what came before", taken, helps=True)
+                if worker.holds != (worker.surplus,):
+                    yield from self.call(state, me, "strays", then=look_at_strays, lost=check)
             case "idle":
                 yield from self.pull_moves(state, me)
                 yield from self.promotions(state, me)
                 if worker.holds:  # else it finds nothing
-                    yield from self.call(state, me, "strays", then=_look_at_strays, lost=_check)
+                    yield from self.call(state, me, "strays", then=look_at_strays, lost=check)
             case "checks":
-                yield from self.call(state, me, "strays", then=_look_at_strays, lost=_check)
+                yield from self.call(state, me, "strays", then=look_at_strays, lost=check)
             case "returns":
-                yield from self.call(state, me, "release", *worker.strays, then=rest, lost=_check)
+                yield from self.call(state, me, "release", *worker.strays, then=rest, lost=check)
             case "promotes":
                 yield from self.promotions(state, me)
             case "handles":
                 for outcome in self.outcomes(state, worker):
                     chosen = state if outcome == "done" else state._replace(failures=state.failures - 1)
                     yield from self.settle_moves(change(chosen, me, outcome=outcome), me, lacks_answer=False)
-                for move in self.call(state, me, "release", worker.entry, then=rest, lost=_check):
+                for move in self.call(state, me, "release", worker.entry, then=rest, lost=check):
                     yield move._replace(helps=False)
             case "settles":
                 yield from self.settle_moves(state, me, lacks_answer=True)
@@ -428,14 +363,24 @@ class Protocol:
             is_excused = state.workers[me].lease != "runs"
             return change(state, me, does="handles", entry=entry, is_excused=is_excused)
 
+        def keep(state: State, me: int, entry: Entry) -> State:
+            """The pull was cancelled meanwhile."""
+            is_excused = state.workers[me].lease != "runs"
+            return change(state, me, surplus=entry, is_excused=is_excused and entry != NOTHING)
+
         is_new = state.read < len(state.events)
         is_recoverable = next(self.recoverable(state, me), None) is not None
         if is_new or is_recoverable or state.released or state.inbox_read < state.inbox_size:
-            yield from self.call(state, me, "pull", then=begin, lost=_check)
+            yield from self.call(state, me, "pull", then=begin, lost=check)
         if is_new:
-            yield from self.call(state, me, "read_new", then=begin, lost=_check)
+            yield from self.call(state, me, "read_new", then=begin, lost=check)
+            if state.cancels:
+                for done, entry in self.read_new(state._replace(cancels=state.cancels - 1), me):
+                    name = self.what(state, entry)[0]
+                    what = f"{NAMES[me]} calls read_new(): {name}, and nobody asks for it any more"
+                    yield Move(what, keep(done, me, entry), helps=False)
         if is_recoverable and state.poison:
-            for move in self.call(state._replace(poison=state.poison - 1), me, "bury", then=rest, lost=_check):
+            for move in self.call(state._replace(poison=state.poison - 1), me, "bury", then=rest, lost=check):
                 yield move._replace(helps=False)
 
     def promotions(self, state: State, me: int) -> Iterator[Move]:
@@ -464,9 +409,9 @@ class Protocol:
         """A worker is killed, or leaves. One stays: who else should go on?"""
         if state.ends and any(other.does != "gone" for number, other in enumerate(state.workers) if number != me):
             state = state._replace(ends=state.ends - 1)
-            yield Move(f"{NAMES[me]} is killed", _end(state, me), helps=False)
+            yield Move(f"{NAMES[me]} is killed", end(state, me), helps=False)
             if worker.does in ("idle", "handles"):
-                for move in self.call(state, me, "leave", then=_end, lost=_end):
+                for move in self.call(state, me, "leave", then=end, lost=end):
                     yield move._replace(helps=False)
 
     # --- calls -------------------------------------------------------------------------------------------
@@ -510,6 +455,8 @@ class Protocol:
         """Name a promise that is broken, or none."""
         if len(set(state.events)) < len(state.events):
             return DOUBLED
+        if any(name not in state.events for name in self.scenario.events[: state.stated]):
+            return LOST
         if state.told_wrong:
             return ANSWERED
         if any(times > 1 for _, times in state.letters):
@@ -552,94 +499,6 @@ class Protocol:
             and not any(worker.holds for worker in state.workers)
             and (state.other == len(state.events) or not self.scenario.has_retention)
         )
-
-
-# --- changes ---------------------------------------------------------------------------------------------
-
-
-def change(state: State, me: int, **changes: Any) -> State:
-    """Change something of a worker."""
-    workers = list(state.workers)
-    workers[me] = workers[me]._replace(**changes)
-    return state._replace(workers=tuple(workers))
-
-
-def hold(state: State, me: int, entry: Entry) -> State:
-    return change(state, me, holds=tuple(sorted((*state.workers[me].holds, entry))))
-
-
-def drop(state: State, entry: Entry) -> State:
-    """Take an entry from whoever holds it."""
-    for number, worker in enumerate(state.workers):
-        if entry in worker.holds:
-            state = change(state, number, holds=tuple(held for held in worker.holds if held != entry))
-    return state._replace(released=tuple(held for held in state.released if held != entry))
-
-
-def release_entry(state: State, entry: Entry) -> State:
-    state = drop(state, entry)
-    return state._replace(released=tuple(sorted((*state.released, entry))))
-
-
-def acknowledge(state: State, entry: Entry) -> State:
-    """XACK; and XDEL, if it is the inbox's."""
-    state = drop(state, entry)
-    if entry[0] == EVENTS:
-        return state
-    return state._replace(inbox=tuple(found for found in state.inbox if found[0] != entry[1]))
-
-
-def credit(state: State, me: int, entry: Entry) -> State:
-    """Remember, to judge its answers by, that this worker ended what it is settling."""
-    return change(state, me, has_settled=True) if state.workers[me].entry == entry else state
-
-
-def put_in_inbox(state: State, name: str, attempt: int) -> State:
-    inbox = (*state.inbox, (state.inbox_size, name, attempt))
-    return state._replace(inbox=inbox, inbox_size=state.inbox_size + 1)
-
-
-def without_retry(state: State, retry: tuple[str, int]) -> State:
-    retries = list(state.retries)
-    if retry in retries:
-        retries.remove(retry)
-    return state._replace(retries=tuple(retries))
-
-
-def add_letter(state: State, name: str) -> State:
-    return state._replace(letters=(*state.letters, (name, 0)))
-
-
-def rest(state: State, me: int, _: object) -> State:
-    """The worker is idle, and knows of nothing that it holds."""
-    return change(state, me, does="idle", **_BLANK)
-
-
-def _check(state: State, me: int) -> State:
-    """The worker has to look what it holds before it asks for more."""
-    return change(state, me, does="checks", **_BLANK)
-
-
-def _look_at_strays(state: State, me: int, strays: tuple[Entry, ...]) -> State:
-    if not strays:
-        return rest(state, me, strays)
-    return change(state, me, does="returns", **{**_BLANK, "strays": strays})
-
-
-def _end(state: State, me: int, _: object = None) -> State:
-    """The worker's process is gone. What the server keeps for it stays."""
-    return change(state, me, does="gone", **_BLANK)
-
-
-_BLANK: dict[str, Any] = {
-    "settled": (),  # the next call begins anew, and says so
-    "entry": NOTHING,
-    "outcome": "",
-    "stage": 0,
-    "strays": (),
-    "has_settled": False,
-    "is_excused": False,
-}
 
 
 # --- words -----------------------------------------------------------------------------------------------

@@ -12,21 +12,24 @@ from typing import ClassVar
 from protocol_model import (
     ANSWERED,
     DOUBLED,
-    EVENTS,
     FORGOTTEN,
     LOST,
-    NAMES,
-    NOTHING,
     REDRIVEN,
     SHARED,
     STUCK,
     TWICE,
     Done,
-    Entry,
     Move,
     Protocol,
+)
+from protocol_state import (
+    EVENTS,
+    NAMES,
+    NOTHING,
+    Entry,
     Scenario,
     State,
+    Worker,
     acknowledge,
     add_letter,
     change,
@@ -40,6 +43,8 @@ from protocol_model import (
 CHAIN = Scenario(leads_to={"a": ("b",)}, faults=1, ends=1)
 RETRIED = replace(CHAIN, failures=1, faults=0)
 GIVEN_UP = replace(CHAIN, failures=2, redrives=2, faults=0)
+TOGETHER = Scenario(events=("a", "b"), workers=1, faults=1, together=2)
+CANCELLED = replace(CHAIN, cancels=1)
 KEPT = Scenario(events=("a", "b"), has_retention=True)
 
 
@@ -130,7 +135,53 @@ class EnqueuesUnmarked(Mutant):
     breaks = DOUBLED
 
     def enqueue(self, state: State, name: str) -> Done:
-        return super().enqueue(state._replace(is_marked=False), name)
+        return super().enqueue(state._replace(marked=()), name)
+
+
+class RepeatsTogetherUnmarked(Mutant):
+    """Sends again, under other marks, what went together and got no answer."""
+
+    breaks = DOUBLED
+    shown_in = TOGETHER
+
+    def unanswered(self, state: State) -> State:
+        return state._replace(marked=())
+
+
+class TakesForKept(Mutant):
+    """Takes for kept what went together and got no answer."""
+
+    breaks = LOST
+    shown_in = TOGETHER
+
+    def unanswered(self, state: State) -> State:
+        return state._replace(stated=state.stated + 2, marked=())
+
+
+# --- waiting ---------------------------------------------------------------------------------------------
+
+
+class DropsWhatCameTooLate(Mutant):
+    """Drops what it is handed when its pull was cancelled, and takes it for known."""
+
+    breaks = STUCK
+    shown_in = CANCELLED
+
+    def worker_moves(self, state: State, me: int, worker: Worker) -> Iterator[Move]:
+        if worker.does == "idle" and worker.surplus != NOTHING:
+            yield from self.pull_moves(state, me)
+        else:
+            yield from super().worker_moves(state, me, worker)
+
+
+class LooksForNewAlone(Mutant):
+    """Never looks for more than what is new."""
+
+    breaks = STUCK
+    shown_in = replace(CHAIN, faults=0)
+
+    def pull_moves(self, state: State, me: int) -> Iterator[Move]:
+        return (move for move in super().pull_moves(state, me) if " pull(" not in move.what)
 
 
 # --- recovery --------------------------------------------------------------------------------------------
@@ -320,6 +371,10 @@ MUTANTS: tuple[type[Mutant], ...] = (
     Transaction,
     ForgetsAnswers,
     EnqueuesUnmarked,
+    RepeatsTogetherUnmarked,
+    TakesForKept,
+    DropsWhatCameTooLate,
+    LooksForNewAlone,
     IgnoresStrays,
     RecoversNothing,
     RecoversFromTheLiving,

@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocol_model import STUCK, Protocol, State
+from protocol_model import STUCK, Protocol
+from protocol_state import State
 
 
 @dataclass(frozen=True)

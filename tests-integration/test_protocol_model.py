@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from protocol_model import STANDS_FOR, Protocol, Scenario
+from protocol_model import STANDS_FOR, Protocol
 from protocol_mutants import MUTANTS, Mutant
 from protocol_search import search
+from protocol_state import Scenario
 
 from necrostack_redis.scripts import ALL
 
@@ -21,6 +22,8 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "what is forgotten": (Scenario(events=("a", "b"), faults=1, has_retention=True), 22491),
     "three workers": (Scenario(events=("a", "b"), leads_to={"a": ("c",)}, workers=3, ends=2), 20326),
     "an event that kills": (Scenario(leads_to={"a": ("b",)}, faults=1, ends=1, poison=1, redrives=1), 19223),
+    "producers whose calls go together": (Scenario(events=("a", "b"), faults=1, together=2), 6702),
+    "a pull that is cancelled": (Scenario(leads_to={"a": ("b",)}, faults=1, ends=1, cancels=2), 18596),
 }
 """What is explored, and how many states that has: fewer would mean that the model lost something."""
 
@@ -32,6 +35,10 @@ THOROUGH: dict[str, tuple[Scenario, int]] = {
     ),
     "what is forgotten, after a death": (Scenario(events=("a", "b"), faults=1, ends=1, has_retention=True), 47773),
     "three workers and a fault": (Scenario(leads_to={"a": ("b",)}, workers=3, ends=2, faults=1, poison=1), 60344),
+    "producers whose calls go together, with two faults and a death": (
+        Scenario(events=("a", "b"), faults=2, together=2, ends=1),
+        138171,
+    ),
 }
 """The same for the session that takes its time."""
 
