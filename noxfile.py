@@ -214,7 +214,10 @@ def properties(session: nox.Session) -> None:
     """Let the state machines, the random graphs and the random URLs go on for some ten minutes."""
     session.install(*group("test"), *editable(*ALL))
     tests = ["tests-integration/test_backend_machine.py", "tests-integration/test_differential.py"]
-    tests += ["packages/necrostack-core/tests/test_backends.py", "packages/necrostack-redis/tests/test_url_redaction.py"]
+    tests += [
+        "packages/necrostack-core/tests/test_backends.py",
+        "packages/necrostack-redis/tests/test_url_redaction.py",
+    ]
     session.run("pytest", "-s", "-m", "", *tests, *session.posargs)
 
 
