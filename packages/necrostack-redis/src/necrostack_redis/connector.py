@@ -282,10 +282,26 @@ class _Packing:
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
+class _Cancellable:
+    """Lets a cancellation through that comes while a command is sent. On Python 3.11 some get lost in redis-py.
+
+    It sends by `asyncio.wait_for`, which returns if what it waits for is done when it is cancelled:
+    https://github.com/python/cpython/issues/86296
+    """
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super().send_packed_command(*args, **options)  # type: ignore[misc] # of the connection
+        if task and task.cancelling() > before:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined] # nobody will read the answer
+            raise asyncio.CancelledError
+
+
 @cache
 def _packing(base: type) -> type:
-    """Return a kind of connection that packs in C, whatever else it does."""
-    return type(f"Packing{base.__name__}", (_Packing, base), {})
+    """Return a kind of connection that packs in C, and can be cancelled, whatever else it does."""
+    return type(f"Packing{base.__name__}", (_Packing, _Cancellable, base), {})
 
 
 def _unchanged(response: Any, **_: Any) -> Any:
