@@ -10,7 +10,7 @@ from benchmarks.plot import sheet, text
 from soak.record import Record
 from soak.slope import Points, blocks
 
-_LEFT, _RIGHT = 52, 760
+_LEFT, _RIGHT = 60, 760
 """Where time begins and ends; numbers stand before it, names behind."""
 _HEIGHT = 78
 """Of a panel's drawing; its title stands over it."""

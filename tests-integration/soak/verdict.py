@@ -115,13 +115,13 @@ def judge_slope(what: str, points: Points, most: float, unit: str, noticed: floa
         unit: What it is counted in.
         noticed: What it must have gained in all for its growth to count.
     """
-    limit = f"at most {most:,.3g} {unit}/h"
+    digits = 2 if unit == "MiB" else 0
+    limit = f"at most {most:,.{0 if most >= 2 else 1}f} {unit}/h"
     if (slope := theil_sen(points)) is None:
         return Verdict(what, "too few samples", limit, Outcome.UNDECIDED)
     gained = slope.low * (points[-1][0] - points[0][0]) / HOUR
     is_growth = slope.low > most and gained >= noticed
     outcome = Outcome.HELD if slope.high <= most else Outcome.BROKEN if is_growth else Outcome.UNDECIDED
-    digits = 0 if most > 10 else 2
     value, low, high = (f"{number:+,.{digits}f}" for number in (slope.value, slope.low, slope.high))
     figures = {**_range(points), "slope": slope.value, "slope_low": slope.low, "slope_high": slope.high}
     return Verdict(
