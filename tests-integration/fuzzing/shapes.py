@@ -70,7 +70,7 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
         "one-line": Shape(b'{"event_type":"A","payload":{"x":"', b"a", b'"}}\n'),
         "no-end-of-line": Shape(b"", b"a", b""),
         "events": Shape(b"", b'{"event_type":"A"}\n', b""),
-        "bad-lines": Shape(b"", b"{\n", b""),
+        "bad-lines": Shape(b"", b'{"event_type":"A"\n', b""),
         "empty-lines": Shape(b"", b"\n", b""),
         "packed": Shape(b"gzip:", b'{"event_type":"A"}\n', b""),
     },
