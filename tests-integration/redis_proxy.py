@@ -23,6 +23,7 @@ class Proxy:
         cuts: Says of each command, by the name of its script or its own, whether the connection is cut when the
             server has done it, instead of handing on the reply.
         swallows: Whether bytes vanish, both ways, while connections stay open: half-open.
+        swallows_replication: The same, on the connections of replicas alone.
         seen: How often each command came.
         cut: How often each was cut.
         errors: The errors that the server answered.
@@ -31,7 +32,7 @@ class Proxy:
     def __init__(self, server_port: int) -> None:
         self.port = free_port()
         self.cuts: Callable[[str], bool] = lambda _: False
-        self.swallows = False
+        self.swallows = self.swallows_replication = False
         self.seen: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.errors: list[str] = []
@@ -78,25 +79,31 @@ class Proxy:
         server_writer: asyncio.StreamWriter,
     ) -> None:
         doomed: list[str] = []
+        is_replica = False
+
+        def vanishes() -> bool:
+            return self.swallows or (is_replica and self.swallows_replication)
 
         async def up() -> None:
+            nonlocal is_replica
             while True:
                 raw, name = await read_command(reader)
+                is_replica = is_replica or name == "PSYNC"
                 self.seen[name] += 1
                 if self.cuts(name):
                     doomed.append(name)
-                if not self.swallows:
+                if not vanishes():
                     server_writer.write(raw)
                     await server_writer.drain()
 
         async def down() -> None:
             while data := await server_reader.read(65536):
                 if data.startswith(b"-"):
-                    self.errors.append(data.decode())
+                    self.errors.append(data.decode(errors="replace"))
                 if doomed:
                     self.cut.update(doomed)
                     return
-                if not self.swallows:
+                if not vanishes():
                     writer.write(data)
                     await writer.drain()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from figures import Recorder
 from patience import until
 from redis_chain import CHAIN_RETRY, chain, count_chain, roots, whole
 from redis_server import Server
@@ -57,7 +59,9 @@ async def test_two_apps_are_on_two_nodes_and_both_work(cluster: LoopbackCluster)
     assert [events_on(node, app) for node, app in zip(nodes, apps, strict=True)] == [200, 200]
 
 
-async def test_a_slot_that_moves_while_events_are_handled_loses_and_doubles_nothing(cluster: LoopbackCluster) -> None:
+async def test_a_slot_that_moves_while_events_are_handled_loses_and_doubles_nothing(
+    cluster: LoopbackCluster, figures: Recorder
+) -> None:
     _, source, target = cluster.masters
     app, amount = cluster.app_on(source), 200
     async with RedisBackend(url_of(cluster), app=app, lease=LEASE) as backend:
@@ -70,12 +74,14 @@ async def test_a_slot_that_moves_while_events_are_handled_loses_and_doubles_noth
 
         counted = await count_chain(backend, amount)
         await lease_is_renewed(backend)
-    print(f"a slot that moved: {counted}; {report.handled} handled")
+    figures("Slot moved to another node", times=1, **asdict(counted), handled=report.handled)
     assert counted == whole(amount)
     assert events_on(target, app) == counted.events
 
 
-async def test_a_node_that_is_killed_is_waited_out_until_its_replica_stands_in(cluster: LoopbackCluster) -> None:
+async def test_a_node_that_is_killed_is_waited_out_until_its_replica_stands_in(
+    cluster: LoopbackCluster, figures: Recorder
+) -> None:
     master, amount = cluster.masters[0], 200
     app = cluster.app_on(master)
     async with RedisBackend(url_of(cluster), app=app, lease=LEASE) as backend:
@@ -90,7 +96,7 @@ async def test_a_node_that_is_killed_is_waited_out_until_its_replica_stands_in(c
 
         counted = await count_chain(backend, amount)
         await lease_is_renewed(backend)
-    print(f"a node of a cluster killed: {counted}; {report.handled} handled")
+    figures("Node of a cluster killed", times=1, **asdict(counted), handled=report.handled)
     assert counted == whole(amount)
 
 
