@@ -122,6 +122,7 @@ def put(redis_url: str, app: str) -> Iterator[Callable[[Sequence[bytes]], None]]
         client.delete(*client.scan_iter(f"*{{{app}}}*", 1000))
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("what", "size"),
     [("small objects", 10 * MIB), *(pytest.param(what, 50 * MIB, marks=pytest.mark.thorough) for what in LARGE)],

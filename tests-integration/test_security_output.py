@@ -91,9 +91,10 @@ COMMANDS: dict[str, Sequence[str]] = {
 }
 
 
-FEW = ("inspect", "inspect ID", "dlq list")
+FEW = ("inspect", "dlq list")
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("show", "names"),
     [
@@ -104,7 +105,7 @@ FEW = ("inspect", "inspect ID", "dlq list")
     ids=["a few in a terminal", "in a terminal", "in a pipe"],
 )
 def test_nothing_odd_is_written_whoever_wrote_it(show: Callable[..., str], names: Sequence[str], url: str) -> None:
-    letters = ids_of_letters(url)
+    letters = [] if names is FEW else ids_of_letters(url)
     commands = {name: COMMANDS[name] for name in names}
     commands |= {f"dlq show {name}": ["dlq", "show", name] for name in letters}
     odd: dict[str, list[str]] = {}
@@ -117,7 +118,7 @@ def test_nothing_odd_is_written_whoever_wrote_it(show: Callable[..., str], names
             odd[name] = left
 
     assert odd == {}
-    assert len(letters) == 3
+    assert len(letters) == (0 if names is FEW else 3)
 
 
 def ids_of_letters(url: str) -> list[str]:
