@@ -60,8 +60,7 @@ async def test_a_short_soak_is_exact_and_looks_at_everything(
         mended=record.mended,
     )
     assert (record.count.lost, record.count.doubled, record.count.strange) == (0, 0, 0)
-    assert record.count.orders >= 200
-    assert record.mended >= 1
+    assert record.count.orders >= 200  # the 51st is broken: it is there only if it was mended
     assert record.kills
     assert record.restarts
     assert len(told) == len(record.samples)
@@ -69,7 +68,8 @@ async def test_a_short_soak_is_exact_and_looks_at_everything(
         assert all(record.process(name, figure) for figure in ("rss", "fds", "threads", "tasks"))
     for figure in ("memory", "connections", "keys", "consumers", "stream", "queued", "pending", "scheduled", "dead"):
         assert record.server(figure), figure
-    assert len(record.percentiles(record.waits, 0.99)) >= 5
+    assert record.percentiles(record.waits, 0.99)
+    assert record.percentiles(record.pings, 0.99)
     assert record.reports.keys() == set(record.elders)
 
 
