@@ -146,23 +146,30 @@ class Killing(_Sweep):
         """See `Swept`."""
         numbers, watch = _first_numbers(names), Watch(self.server, self.app)
         while True:
+            killed_in: list[str] = []
             self._begin()
             with watch.on(), armed(numbers, STOPS, list(self.reached) if self.is_brief else ()):
                 calling = asyncio.ensure_future(call())
-                while not calling.done() and self._found() is None:
-                    await asyncio.wait({calling}, timeout=0.001)
-                if (found := self._found()) is None:
-                    return calling.result()
-                script, place = found
-                assert command(self.server.port, "PING").startswith(b"-BUSY"), f"the script does not stand at {place}"
-                self.server.kill()
-                self.server.start()
-                assert watch.look() == watch.before, f"killed at {place}: a part of the script was kept"
-                await asyncio.wait({calling})
-            numbers[script] += not self.is_brief
-            self.reached[place] += 1
+                while not calling.done():
+                    if (found := self._found()) is None:
+                        await asyncio.wait({calling}, timeout=0.001)
+                    else:  # and perhaps again, where the call goes on with another script
+                        self._kill(found[1], watch)
+                        killed_in.append(found[0])
+            if not killed_in:
+                return calling.result()
+            for script in killed_in:
+                numbers[script] += not self.is_brief
             with suppress(BackendUnavailable):  # some calls tell nobody
                 calling.result()
+
+    def _kill(self, place: str, watch: Watch) -> None:
+        assert command(self.server.port, "PING").startswith(b"-BUSY"), f"the script does not stand at {place}"
+        self.server.kill()
+        self.server.start()
+        self._begin()
+        assert watch.look() == watch.before, f"killed at {place}: a part of the script was kept"
+        self.reached[place] += 1
 
 
 @dataclass
