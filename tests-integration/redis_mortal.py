@@ -133,9 +133,10 @@ class Life:
     app: str
     calls: Calls
 
-    def backend(self) -> RedisBackend:
-        """Make its backend."""
-        return RedisBackend(self.url, app=self.app, lease=LEASE)
+    def backend(self, **options: Any) -> RedisBackend:
+        """Make its backend, with patience for a machine on which many of them live at once."""
+        patient = {"connect_timeout": 30.0, "call_timeout": 30.0}
+        return RedisBackend(self.url, **{"app": self.app, "lease": LEASE, **patient, **options})
 
     async def prepare(self) -> None:
         """Let there be what is no event, and a group in which nobody works any more."""
@@ -192,7 +193,7 @@ class Life:
     async def _run_in_other_ways(self) -> None:
         """Watched, counted, with batches of one, until nothing is left."""
         settings: dict[str, Any] = {"instrumentation": Instrumentation(), "max_steps": 1000, "deduplicate": True}
-        backend = RedisBackend(self.url, app=self.app, lease=LEASE, batch_size=1)
+        backend = self.backend(batch_size=1)
         async with Spine([Splits(), Packs(), Checks()], backend, **settings) as spine:
             await spine.run_until_idle(self.calls.last)
 
