@@ -1,6 +1,6 @@
 """`python -m fuzzing [TARGET ...] --seconds 60`: look for inputs that do what must not be, and measure the interesting.
 
-An input that shows something is kept, and `python -m fuzzing TARGET --replay FILE` shows it again.
+An input that shows something is kept, and `nox -s fuzz -- TARGET --replay FILE` shows it again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def fuzz(target: Target, seconds: int, folder: Path) -> Outcome:
 def _kept(target: Target, data: bytes, name: str) -> Path:
     file = FINDINGS / f"{target.name}-{name}"
     file.write_bytes(data)
-    print(f"FOUND: python -m fuzzing {target.name} --replay {file}")
+    print(f"FOUND: nox -s fuzz -- {target.name} --replay {file}")
     return file
 
 
