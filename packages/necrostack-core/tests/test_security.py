@@ -253,8 +253,8 @@ def test_what_a_source_may_do_is_not_found(source: str) -> None:
 
 # --- what an event may take ---------------------------------------------------------------------------------
 
-SIZE = 1_000_000
-"""Bytes of each input below: about what an event may have."""
+SIZE = 250_000
+"""Bytes of each input below: a quarter of what an event may have."""
 
 BEGIN = b'{"event_type":"A","payload":'
 
@@ -300,7 +300,7 @@ def test_what_is_read_is_an_event_or_refused_within_memory_and_time_in_proportio
     print(f"{what}: {peak / len(data):.1f} bytes for each, {seconds:.2f} s")
     # The smallest objects of Python take some hundred bytes where JSON has three. Tracing takes most of the time.
     assert peak < 150 * len(data)
-    assert seconds < 5
+    assert seconds < 4
     assert len(told) < 5_000
 
 
@@ -321,10 +321,10 @@ def test_what_is_too_large_is_refused_before_anything_is_made_of_it(data: bytes)
 
 def test_looking_for_long_integers_takes_time_in_proportion() -> None:
     # Each place in a row of digits may be where one begins that is long enough.
-    text = ("9" * (MAX_INT_DIGITS - 1) + ".") * (SIZE // MAX_INT_DIGITS)
+    text = ("9" * (MAX_INT_DIGITS - 1) + ".") * (4 * SIZE // MAX_INT_DIGITS)
     before = time.process_time()
 
-    admit(Event(event_type="A", payload={"text": text}), 2 * SIZE)
+    admit(Event(event_type="A", payload={"text": text}), 5 * SIZE)
 
     assert time.process_time() - before < 0.5
 
