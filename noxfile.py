@@ -45,7 +45,7 @@ CORE = nox.project.load_toml(PACKAGES / "necrostack-core" / "pyproject.toml")
 # The supported versions, from the core's classifiers, and the one that runs nox.
 SUPPORTED = nox.project.python_versions(CORE)
 # More than there are cores, mostly: many tests wait for a lease to end, or for a process to start.
-SIDE_BY_SIDE = ["--numprocesses=4", "--dist=worksteal"]
+SIDE_BY_SIDE = ["--numprocesses=6", "--dist=worksteal"]
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = [*SUPPORTED, *({HERE} - {*SUPPORTED})]
 

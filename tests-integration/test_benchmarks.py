@@ -39,7 +39,9 @@ def result(of: Case, *numbers: float, exact: Sequence[bool] = (), failures: Sequ
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # Nobody looks at which lines they run: that would take as long as all the rest.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 # --- arithmetic ------------------------------------------------------------------------------------------
@@ -365,10 +367,10 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
         (
             "W1",
             130,
-            ["prefilled", "streamed", "untyped", "concurrent", "1 organ", "5 organs", "50 organs"],
+            ["prefilled", "streamed", "untyped", "concurrent", "5 organs"],
             {("limit", "inline")},
         ),
-        ("W1g", 1000, ["1 queued", "10 queued", "100 queued", "1,000 queued"], set()),
+        ("W1g", 1000, ["1 queued", "1,000 queued"], set()),
         ("W2", 130, ["consume", "consume, 100 at once"], set()),
         ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
         ("W3", 130, ["A→B→C"], set()),

@@ -82,7 +82,7 @@ async def check_waiting_for_a_retry_holds_up_nobody(factory: BackendFactory, con
             at.append((event.payload["number"], failing.calls[0]))
 
     organs = [failing, keeper, Watching()]
-    policy = retry_policy(factory, 2, 5.0)
+    policy = retry_policy(factory, 2, 20.0)  # long enough for the others, also on a slow machine
     await Spine(organs, backend, concurrency=concurrency, retry=policy).run_until_idle(*several(20))
 
     expect_equal(len(at), 20, "events that the others handled")
