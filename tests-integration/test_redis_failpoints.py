@@ -157,8 +157,9 @@ async def test_a_worker_that_is_killed_at_any_step_of_its_life_loses_and_doubles
     async def live(fatal: str) -> tuple[Life, bool]:
         life = Life(redis_url, f"{app}-{next(numbers)}", Calls.make())
         code = await redis_mortal.run(life, fatal, journal)
-        assert code in (0, -signal.SIGKILL), f"it dies of something else than {fatal!r}"
-        return life, code != 0
+        # 255: the server of forks was not told how it ended. Then it is done once more.
+        assert code in (0, 255, -signal.SIGKILL), f"it dies of something else than {fatal!r}"
+        return life, code == -signal.SIGKILL
 
     async def die(fatal: str) -> Count:
         async with at_once:

@@ -175,8 +175,8 @@ class Failover:
 
     Attributes:
         acknowledged: How many roots were acknowledged, by either master.
-        only_there: How many of them by the old one when nothing reached the replica any more.
-        seconds: For how long it did.
+        only_there: How many of them by the old one, and not for sure by the replica, which nothing reached any more.
+        seconds: For how long it went on without that.
         found: The events that there are in the end, and how often.
     """
 
@@ -219,8 +219,9 @@ async def fail_over(min_replicas: int, binary: Path, app: str) -> Failover:
                 producer = Producer(backend, 1000)
                 producing = asyncio.create_task(producer.run())
                 await until(lambda: producer.acknowledged >= 50, "some are kept")
-                proxy.swallows_replication = True
-                before, since = producer.acknowledged, time.monotonic()
+                before, written = producer.acknowledged, offset(master)
+                await until(lambda: offset(watched.replica) >= written, "the replica has these, too")
+                proxy.swallows_replication, since = True, time.monotonic()
                 if min_replicas:
                     await until(lambda: producer.refused, "the master refuses what only it would know")
                 else:
