@@ -137,6 +137,18 @@ class Server:
         self.kill()
         raise TimeoutError(f"{self.binary} did not answer within {patience} s")
 
+    def rewrite_log(self, patience: float = 10.0) -> None:
+        """Write the append-only file anew, as a person does after a start that found its end torn off.
+
+        Redis 8.2 and before it forget a torn transaction, but leave its beginning in the file: the next start does that
+        much of it. https://github.com/valkey-io/valkey/pull/4342
+        """
+        command(self.port, "BGREWRITEAOF")
+        deadline = time.monotonic() + patience
+        while b"aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0" not in command(self.port, "INFO", "persistence"):
+            assert time.monotonic() < deadline, "the file is not written anew"
+            time.sleep(0.005)
+
     def kill(self) -> None:
         """SIGKILL: what a crash looks like, and the fastest way to stop."""
         if self.process is not None:

@@ -137,6 +137,7 @@ async def test_a_server_that_dies_with_its_disk_full_loses_whole_steps(
             await until(lambda: server.has_ended, "the server's end")
             server.free_disk()
             server.start()
+            server.rewrite_log()
             await until(lambda: is_idle(producer), "an end of all work")
         spine.stop()
         await running

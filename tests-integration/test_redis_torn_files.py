@@ -98,7 +98,7 @@ async def test_an_append_only_file_cut_at_any_byte_tears_no_step(
     shutil.copytree(server.directory, intact)
     size = appended_to(intact).stat().st_size
 
-    inside = events = lost = doubled = torn = 0
+    inside = events = lost = doubled = torn = changed = 0
     for _ in range(cuts):
         shutil.rmtree(server.directory)
         shutil.copytree(intact, server.directory)
@@ -106,6 +106,7 @@ async def test_an_append_only_file_cut_at_any_byte_tears_no_step(
             file.truncate(random.randrange(size))
         inside += is_inside_a_step(appended_to(server.directory).read_bytes())
         server.start()
+        server.rewrite_log()
         kept, found = await steps_that_are_torn(server.url, app)
         torn += found
         backend = RedisBackend(server.url, app=app, lease=LEASE, max_recoveries=100)
@@ -114,8 +115,13 @@ async def test_an_append_only_file_cut_at_any_byte_tears_no_step(
             count = await count_chain(backend, kept)
         events, lost, doubled = events + whole(kept).events, lost + count.lost, doubled + count.doubled
         server.kill()
+        server.start()
+        async with RedisBackend(server.url, app=app) as backend:
+            changed += await count_chain(backend, kept) != count
+        server.kill()
 
     fault = "Append-only file cut at a random byte"
-    figures(fault, times=cuts, events=events, lost=lost, doubled=doubled, steps_torn=torn, cuts_inside_a_step=inside)
-    assert (torn, lost, doubled) == (0, 0, 0)
+    more = {"steps_torn": torn, "cuts_inside_a_step": inside, "changed_by_a_second_start": changed}
+    figures(fault, times=cuts, events=events, lost=lost, doubled=doubled, **more)
+    assert (torn, lost, doubled, changed) == (0, 0, 0, 0)
     assert inside
