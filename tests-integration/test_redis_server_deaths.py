@@ -48,6 +48,7 @@ class Producer:
                 self.repeats += 1
                 await asyncio.sleep(0.02)
             self.acknowledged += 1
+            await asyncio.sleep(0.005)  # so that what happens to the server comes in the middle
 
     async def has(self, number: int) -> None:
         """Wait until more than so many were acknowledged, and a moment."""
