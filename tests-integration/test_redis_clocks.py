@@ -67,6 +67,14 @@ async def timed(redis_binary: Path, tmp_path: Path) -> AsyncIterator[Timed]:
         timed.server.remove()
 
 
+async def all_work(backend: RedisBackend, workers: int) -> bool:
+    return len(await backend.admin.consumers()) == workers
+
+
+async def is_under_way(backend: RedisBackend) -> int:
+    return (await backend.admin.stats()).pending
+
+
 @pytest.mark.parametrize("jumps", [2, pytest.param(40, marks=pytest.mark.thorough)])
 @pytest.mark.timeout(900)
 async def test_jumps_of_the_servers_clock_lose_and_double_nothing(
@@ -77,17 +85,10 @@ async def test_jumps_of_the_servers_clock_lose_and_double_nothing(
     workers = [start() for _ in range(3)]
 
     async with RedisBackend(timed.server.url, app=app, lease=LEASE) as backend:
-
-        async def all_work() -> bool:
-            return len(await backend.admin.consumers()) == len(workers)
-
-        async def is_under_way() -> int:
-            return (await backend.admin.stats()).pending
-
-        await until(all_work, "the workers have started")
+        await until(partial(all_work, backend, len(workers)), "the workers have started")
         for jump in range(jumps):
             await backend.enqueue(*roots(range(jump * ROOTS, (jump + 1) * ROOTS)))
-            await until(is_under_way, "some work")
+            await until(partial(is_under_way, backend), "some work")
             await timed.set((HOUR, 0, -HOUR, 0)[jump % 4])
         await timed.set(HOUR)  # later than ever, so that nothing waits for its time
         await until(partial(is_idle, backend), "all is handled", within=300)
@@ -156,17 +157,10 @@ async def test_jumps_of_workers_clocks_change_nothing(
             workers.append(subprocess.Popen(argv, cwd=tmp_path, env=environment, stdout=out, stderr=err))
     try:
         async with RedisBackend(url) as backend:
-
-            async def all_work() -> bool:
-                return len(await backend.admin.consumers()) == len(workers)
-
-            async def is_under_way() -> int:
-                return (await backend.admin.stats()).pending
-
-            await until(all_work, "the workers have started")
+            await until(partial(all_work, backend, len(workers)), "the workers have started")
             for jump in range(jumps):
                 await backend.enqueue(*roots(range(jump * ROOTS, (jump + 1) * ROOTS)))
-                await until(is_under_way, "some work")
+                await until(partial(is_under_way, backend), "some work")
                 clocks[jump % 2].set((HOUR, -HOUR, 0, 0)[jump % 4])
             await until(partial(is_idle, backend), "all is handled", within=300)
             count = await count_chain(backend, jumps * ROOTS)
