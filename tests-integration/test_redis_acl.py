@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from redis_topologies import ask, lease_is_renewed
 
 import necrostack_redis
 from necrostack import Delivery, Event, Organ, RetryPolicy, Spine
+from necrostack.backend import Admin
 from necrostack.errors import BackendError, BackendUnavailable
 from necrostack_redis import RedisBackend
 
@@ -50,7 +51,7 @@ def commands_in_code() -> set[str]:
     found = set()
     for file in (*SOURCE.rglob("*.lua"), *SOURCE.glob("*.py")):
         calls = (
-            r"redis\.p?call\('(\w+)'(?:, '(\w+)')?"
+            r"(?:redis\.p?call|of_group)\('(\w+)'(?:, '(\w+)')?"
             if file.suffix == ".lua"
             else r"(?:\(|, )\"([A-Z]+)\"(?:, \"([A-Z]+)\")?"
         )
@@ -243,6 +244,22 @@ async def test_a_command_that_a_script_may_not_do_is_a_refusal_too(
     async with RedisBackend(make_user("-xadd"), app=app) as backend:
         with pytest.raises(BackendError, match="refuses the user 'worker'"):
             await backend.enqueue(Event(event_type="PLACED", payload={}))
+
+
+@pytest.mark.parametrize("command", ["xpending", "xinfo|consumers"])
+async def test_what_may_not_be_looked_at_is_said_and_not_taken_for_nothing(
+    command: str, server: Server, make_user: MakeUser, app: str
+) -> None:
+    async with RedisBackend(make_user(), app=app) as backend:
+        await backend.enqueue(*[Event(event_type="PLACED", payload={}) for _ in range(3)])
+        assert await backend.pull(limit=3)
+        looks: list[Callable[[Admin], Awaitable[object]]] = [lambda admin: admin.consumers()]
+        if command == "xpending":
+            looks = [lambda admin: admin.stats(), lambda admin: anext(aiter(admin.pending()))]
+        async with RedisBackend(make_user(without=command), app=app) as blind:
+            for look in looks:
+                with pytest.raises(BackendError, match=r"refuses the user 'worker' .* in \w+\.lua"):
+                    await look(blind.admin)
 
 
 async def test_a_database_besides_0_takes_one_command_more(server: Server, make_user: MakeUser, app: str) -> None:

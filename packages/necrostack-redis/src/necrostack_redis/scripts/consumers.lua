@@ -5,8 +5,7 @@
 -- Returns: for each its name, how many entries it holds, and milliseconds since it was last heard of
 local held = {}
 for i = 1, 2 do
-  local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[i], ARGV[1])
-  for _, consumer in ipairs(consumers.err and {} or consumers) do
+  for _, consumer in ipairs(of_group('XINFO', 'CONSUMERS', KEYS[i], ARGV[1]) or {}) do
     held[consumer[2]] = (held[consumer[2]] or 0) + consumer[4]
   end
 end

@@ -7,9 +7,8 @@
 --          2 where to go on in events, 3 in inbox, each '' when that is done
 local page, nexts = {}, {}
 for i = 1, 2 do
-  local from, held = ARGV[2 + i], {}
-  if from ~= '' then held = redis.pcall('XPENDING', KEYS[i], ARGV[1], from, '+', ARGV[5]) end
-  if held.err then held = {} end -- there is no such group, and so nothing in it
+  local from = ARGV[2 + i]
+  local held = from ~= '' and of_group('XPENDING', KEYS[i], ARGV[1], from, '+', ARGV[5]) or {}
   for _, pending in ipairs(held) do
     local entry = pending[2] ~= ARGV[2] and redis.call('XRANGE', KEYS[i], pending[1], pending[1])[1]
     if entry then page[#page + 1] = {pending[2], pending[3], entry[2]} end

@@ -28,8 +28,8 @@ end
 
 -- Since when the oldest pending entry is: among the first thousand, where the oldest stand.
 local function oldest_pending(stream)
-  local oldest, pending = -1, redis.pcall('XPENDING', stream, group, '-', '+', 1000)
-  for _, found in ipairs(pending.err and {} or pending) do
+  local oldest = -1
+  for _, found in ipairs(of_group('XPENDING', stream, group, '-', '+', 1000) or {}) do
     if found[2] ~= released then oldest = math.max(oldest, found[3]) end
   end
   return oldest
@@ -42,8 +42,8 @@ if first then new = is_there and math.max(unread(KEYS[1], KEYS[8], group) or his
 local waiting, pending = queued(new, KEYS[1], KEYS[2], group, released)
 local now = milliseconds()
 
-local handed = redis.pcall('XPENDING', KEYS[1], group)
-if not handed.err and handed[1] > 0 then first = handed[2] end
+local handed = of_group('XPENDING', KEYS[1], group)
+if handed and handed[1] > 0 then first = handed[2] end
 local since = first and math.max(now - string.match(first, '^%d+'), 0) or -1
 return {
   waiting,

@@ -3,16 +3,16 @@
 -- that are forgotten were settled by every group. Whoever settles or forgets some counts them, in the step that does it.
 local function unread(events, groups, group)
   local settled = redis.call('HGET', groups, 'settled:' .. group)
-  local pending = redis.pcall('XPENDING', events, group)
-  if not settled or pending.err then return nil end
+  local pending = of_group('XPENDING', events, group)
+  if not settled or not pending then return nil end
   local forgotten = redis.call('HGET', groups, 'forgotten') or 0
   return math.max(redis.call('XLEN', events) + forgotten - settled - pending[1], 0)
 end
 
 -- How many entries of a stream were handed over and not settled, and how many of those were handed back.
 local function handed_over(stream, group, released)
-  local summary = redis.pcall('XPENDING', stream, group)
-  if summary.err then return 0, 0 end
+  local summary = of_group('XPENDING', stream, group)
+  if not summary then return 0, 0 end
   for _, consumer in ipairs(summary[4] or {}) do
     if consumer[1] == released then return summary[1], tonumber(consumer[2]) end
   end
