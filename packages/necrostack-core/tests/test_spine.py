@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Literal
 
 import pytest
@@ -28,7 +28,7 @@ from necrostack import (
 )
 from necrostack.delivery import DeadLetter
 from necrostack.errors import BackendClosed, BackendUnavailable, ConfigurationError, EventError, EventTooLarge
-from necrostack.instrumentation import Instrumentation
+from necrostack.instrumentation import Instrumentation, together
 from necrostack.patience import Patience
 from necrostack.testing import SpineFixture, VirtualClock
 
@@ -1131,6 +1131,54 @@ async def test_instrumentation_that_fails_is_logged_and_harms_nothing(log: pytes
 
     assert (report.handled, report.failed, len(pongs.events)) == (2, 0, 1)
     assert [record.getMessage() for record in log.records].count("instrumentation_failed") >= 4
+
+
+async def test_what_instrumentation_raises_on_the_way_in_or_out_is_its_own_failure(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    class Trips(Watch):
+        @contextmanager
+        def span(self, organ: str) -> Iterator[None]:
+            if organ == "Calls":
+                raise LookupError(organ)
+            yield
+            raise LookupError(organ)
+
+    pongs = Pongs()
+
+    report = await Spine([Calls(pong), pongs], instrumentation=Trips()).run_until_idle(ping())
+
+    assert (report.handled, report.failed, len(pongs.events)) == (2, 0, 1)
+    assert [record.getMessage() for record in log.records].count("instrumentation_failed") == 2
+
+
+async def test_instrumentation_cannot_make_a_failure_a_success() -> None:
+    class Hushes(Watch):
+        def handling(self, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
+            return suppress(ValueError)
+
+    report = await Spine([Calls(raises(ValueError("no")))], instrumentation=Hushes()).run_until_idle(ping())
+
+    assert (report.failed, report.dead_lettered) == (1, 1)
+
+
+async def test_several_watch_as_one_and_what_one_raises_the_others_do_not_miss() -> None:
+    first, broken, last, pongs = Watch(), Watch(fails=True), Watch(), Pongs()
+
+    watching = together(None, first, broken, last)
+    await Spine(
+        [Calls(pong), Calls(raises(ValueError("no")), name="No"), pongs], instrumentation=watching
+    ).run_until_idle(ping())
+
+    assert first.told == last.told
+    assert {"emitting PONG", "handling Pongs", "failed No", "settled 1"} <= {*last.told}
+    assert pongs.events[0].headers == {"trace": "1"}
+
+
+def test_one_who_watches_alone_stays_alone() -> None:
+    watch = Watch()
+
+    assert together(None, watch) is watch
 
 
 # --- the Spine itself -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Protocol
 from necrostack.backend import Backend
 from necrostack.delivery import Delivery
 from necrostack.errors import EventError, HandlerResultError
-from necrostack.instrumentation import Instrumentation
+from necrostack.instrumentation import Instrumentation, settled
 from necrostack.log import logger
 from necrostack.patience import Patience
 from necrostack.step import Step, StepTaker
@@ -149,10 +149,7 @@ class Committer:
                 self._count_outcome(step)
         self._observer.settled(steps, accepted)
         if self._instrumentation is not None:
-            try:
-                self._instrumentation.settled(steps, accepted)
-            except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
-                logger.exception("instrumentation_failed", extra={"hook": "settled"})
+            settled(self._instrumentation, steps, accepted)
 
     def _count_outcome(self, step: Step) -> None:
         tally = self._tally

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -10,16 +11,16 @@ from typing import Any, Literal, Self
 from necrostack.backend import Backend
 from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, caused_by
-from necrostack.instrumentation import Instrumentation
+from necrostack.instrumentation import Instrumentation, emitting
 from necrostack.log import install_default_handler, logger
 from necrostack.memory import InMemoryBackend
 from necrostack.organ import Organ
 from necrostack.report import RunReport
 from necrostack.retry import RetryPolicy
-from necrostack.routing import Routes
+from necrostack.routing import Routes, topology_of
 from necrostack.run import Run, RunSettings
-from necrostack.step import current_event, emitting
-from necrostack.topology import Topology, topology_of
+from necrostack.step import current_event
+from necrostack.topology import Topology
 
 _ONE_ATTEMPT = RetryPolicy(max_attempts=1)
 
@@ -188,6 +189,27 @@ class Spine:
             msg = "no run was asked for; make a task of spine.run() first"
             raise ConfigurationError(msg)
         await run.begun.wait()
+
+    def running(
+        self, *, on_failure: Callable[[BaseException], object] | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Run in the background of a block, such as the lifespan of a web application. For `async with`.
+
+        The block begins when the run pulls: every Organ's `startup()` has returned, and what went wrong until then is
+        raised. A backend out of reach does not keep it waiting, for that is waited out in the background: until it is
+        there, `is_running` is False. When the block ends, the run drains. The backend stays open: see `aclose`.
+
+        A run that fails in between is logged as `run_failed` at once, and its error is raised when the block ends.
+
+        Args:
+            on_failure: Called at once with that error, in the event loop; for whoever wants to end the program then.
+        """
+        return in_background(lambda: self._prepare(until_idle=False), self._execute, on_failure)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run goes on that pulls. It may be waiting out an outage."""
+        return self._run is not None and self._run.goes_on
 
     def stop(self) -> None:
         """Drain: finish what is running, start nothing new, hand back the rest. Does nothing without a run.

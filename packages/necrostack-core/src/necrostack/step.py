@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +12,7 @@ from necrostack.deadline import Deadline
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
 from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, cut, explain
 from necrostack.event import Event, caused_by, is_event
-from necrostack.instrumentation import Instrumentation
+from necrostack.instrumentation import Instrumentation, emitting, handling
 from necrostack.log import event_facts, format_traceback, logger
 from necrostack.retry import RetryPolicy
 from necrostack.tally import OrganTally, Tally
@@ -134,7 +133,7 @@ class StepTaker:
     async def _watched(
         self, organ: OrganTally, delivery: Delivery, deadline: Deadline, instrumentation: Instrumentation
     ) -> Any:
-        with _entered(instrumentation, organ.name, delivery):
+        with handling(instrumentation, organ.name, delivery):
             result = organ.handle(delivery.event)
             if organ.timeout is not None:
                 return await _within(deadline, organ, result)
@@ -198,23 +197,6 @@ class StepTaker:
             return "not_retried"
         delay = policy.delay_after(attempt)
         return "attempts_exhausted" if delay is None else float(delay)
-
-
-def emitting(instrumentation: Instrumentation, event: Event, parent: Event | None) -> Event:
-    """Let instrumentation see an event before it is kept. What it raises is its own failure, not the event's."""
-    try:
-        return instrumentation.emitting(event, parent)
-    except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
-        logger.exception("instrumentation_failed", extra={"hook": "emitting"})
-        return event
-
-
-def _entered(instrumentation: Instrumentation, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
-    try:
-        return instrumentation.handling(organ, delivery)
-    except Exception:  # noqa: BLE001 -- whoever watches must not stop the work
-        logger.exception("instrumentation_failed", extra={"hook": "handling"})
-        return nullcontext()
 
 
 def _is_awaitable(result: object) -> bool:

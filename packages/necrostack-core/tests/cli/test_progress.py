@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import pytest
 
 from necrostack import Delivery, Event, Settlement
 from necrostack.cli.progress import Watch
 from necrostack.delivery import Failure, Retry
+from necrostack.errors import EventError
 from necrostack.event import caused_by
-from necrostack.instrumentation import Instrumentation
 
 FIRST, SECOND = Event(event_type="CLI_A", payload={}), Event(event_type="CLI_A", payload={})
 CHILD = caused_by(Event(event_type="CLI_B", payload={}), FIRST)
@@ -19,7 +17,7 @@ CHILD = caused_by(Event(event_type="CLI_B", payload={}), FIRST)
 @pytest.fixture
 def watch() -> Watch:
     """Watches the two lines 3 and 5."""
-    made = Watch(None)
+    made = Watch()
     made.began([(3, FIRST), (5, SECOND)])
     return made
 
@@ -68,7 +66,7 @@ def test_a_settlement_that_was_not_accepted_finishes_nothing(watch: Watch) -> No
 
 
 def test_lines_of_one_chain_are_finished_together() -> None:
-    watch = Watch(None)
+    watch = Watch()
     watch.began([(1, FIRST), (2, CHILD)])
 
     watch.settled([Settlement(Delivery(FIRST))], [True])
@@ -84,26 +82,14 @@ def test_what_nobody_fed_is_not_looked_at(watch: Watch) -> None:
     assert watch.first_unfinished() == 3
 
 
-def test_the_instrumentation_of_the_spine_hears_everything() -> None:
-    heard: list[str] = []
+def test_what_cannot_be_read_is_counted_and_is_nobodys_line(watch: Watch) -> None:
+    class Sealed(Delivery):
+        @property
+        def event(self) -> Event:
+            raise EventError
 
-    class Inner(Instrumentation):
-        def emitting(self, event: Event, parent: Event | None) -> Event:
-            heard.append("emitting")
-            return event.model_copy(update={"headers": {"trace": "1"}})
+    unreadable = object.__new__(Sealed)
 
-        def handling(self, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
-            heard.append(f"handling by {organ}")
-            return nullcontext()
+    watch.settled([Settlement(unreadable, dead=[Failure(reason="undecodable")])], [True])
 
-        def settled(self, settlements: object, accepted: object) -> None:
-            heard.append("settled")
-
-    watch = Watch(Inner())
-    event = watch.emitting(FIRST, None)
-    with watch.handling("A", Delivery(event)):
-        pass
-    watch.settled([Settlement(Delivery(event))], [True])
-
-    assert event.headers == {"trace": "1"}
-    assert heard == ["emitting", "handling by A", "settled"]
+    assert (watch.settled_deliveries, watch.dead, watch.first_unfinished()) == (1, 1, 3)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
 
-from necrostack.delivery import Delivery, Settlement
+from necrostack.delivery import Settlement
+from necrostack.errors import EventError
 from necrostack.event import Event
 from necrostack.instrumentation import Instrumentation
 
 
 class Watch(Instrumentation):
-    """Counts what is settled, and hands everything on to the Spine's own instrumentation.
+    """Counts what is settled.
 
     Attributes:
         settled_deliveries: How many deliveries were settled.
         dead: How many dead letters came of them.
     """
 
-    def __init__(self, inner: Instrumentation | None) -> None:
-        """Take the place of `inner`."""
+    def __init__(self) -> None:
         self.settled_deliveries = 0
         self.dead = 0
-        self._inner = inner
         # For each chain that a line began: that line, and the ids of its events that are not settled.
         self._open: dict[UUID, tuple[int, list[UUID]]] = {}
 
@@ -39,14 +37,6 @@ class Watch(Instrumentation):
         """
         return min((number for number, _ in self._open.values()), default=None)
 
-    def emitting(self, event: Event, parent: Event | None) -> Event:
-        """See `Instrumentation.emitting`."""
-        return event if self._inner is None else self._inner.emitting(event, parent)
-
-    def handling(self, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
-        """See `Instrumentation.handling`."""
-        return _NOTHING if self._inner is None else self._inner.handling(organ, delivery)
-
     def settled(self, settlements: Sequence[Settlement], accepted: Sequence[bool]) -> None:
         """See `Instrumentation.settled`."""
         for settlement, ours in zip(settlements, accepted, strict=True):
@@ -54,11 +44,12 @@ class Watch(Instrumentation):
                 self.settled_deliveries += 1
                 self.dead += len(settlement.dead)
                 self._follow(settlement)
-        if self._inner is not None:
-            self._inner.settled(settlements, accepted)
 
     def _follow(self, settlement: Settlement) -> None:
-        event = settlement.delivery.event
+        try:
+            event = settlement.delivery.event
+        except EventError:  # it could not be read, so no line of ours led to it
+            return
         chain = self._open.get(event.correlation_id)
         if chain is None:
             return
@@ -69,6 +60,3 @@ class Watch(Instrumentation):
         unsettled += [child.id for child in settlement.emitted]
         if not unsettled:
             del self._open[event.correlation_id]
-
-
-_NOTHING = nullcontext()

@@ -18,6 +18,7 @@ from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.errors import BackendUnavailable, MaxStepsExceeded, NecroStackError, explain
+from necrostack.instrumentation import together
 from necrostack.memory import InMemoryBackend
 from necrostack.report import RunReport
 from necrostack.spine import Spine
@@ -32,10 +33,11 @@ class Running:
     def __init__(self, spine: Spine, source: Source | None, arguments: argparse.Namespace, terminal: Terminal) -> None:
         self._arguments = arguments
         self._terminal = terminal
-        self._watch = Watch(spine.settings.instrumentation)
+        self._watch = Watch()
         # Watching costs a little for each delivery, so only who needs it pays.
         is_watched = source is not None or terminal.is_watched
-        self._spine = spine.with_settings(instrumentation=self._watch) if is_watched else spine
+        watching = together(self._watch, spine.settings.instrumentation)
+        self._spine = spine.with_settings(instrumentation=watching) if is_watched else spine
         # What such a backend holds is gone with this process.
         self._forgets = isinstance(spine.backend, InMemoryBackend)
         self._feed = None if source is None else self._feed_of(source)
