@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from necrostack.event import Event
 from necrostack.organ import Organ
-from necrostack.routing import Routes
-from necrostack.topology import OrganNode, Topology, topology_of
+from necrostack.routing import Routes, topology_of
+from necrostack.topology import OrganNode, Topology
 
 
 class Opened(Event):

@@ -97,6 +97,26 @@ class RunReport(Value):
             },
         )
 
+    def since(self, earlier: RunReport) -> Self:
+        """Say what was done after an earlier report of the same run.
+
+        >>> RunReport(handled=5, duration=3.0).since(RunReport(handled=2, duration=1.0)).handled
+        3
+        """
+        numbers: dict[str, Any] = {
+            name: getattr(self, name) - getattr(earlier, name) for name in self.__slots__ if name != "organs"
+        }
+        before = {name: organ_dict(organ) for name, organ in earlier.organs.items()}
+        return type(self)(
+            **numbers,
+            organs={
+                name: OrganReport(
+                    **{of: number - before.get(name, {}).get(of, 0) for of, number in organ_dict(organ).items()}
+                )
+                for name, organ in self.organs.items()
+            },
+        )
+
 
 def organ_dict(organ: OrganReport) -> dict[str, int]:
     """Return one Organ's numbers by name."""

@@ -1,4 +1,4 @@
-"""Which Organs get which events: built once, read-only."""
+"""Which Organs get which events, and the graph of it: built once, read-only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from necrostack.errors import OrganError
+from necrostack.event import literal_event_type
 from necrostack.inspection import OrganSpec, inspect_organ
 from necrostack.organ import Organ
+from necrostack.topology import OrganNode, Topology
 
 
 class Routes:
@@ -42,3 +44,21 @@ class Routes:
             raise OrganError(msg)
         for event_type in spec.event_types:
             self.by_event_type[event_type] = (*self.by_event_type.get(event_type, ()), spec)
+
+
+def topology_of(specs: Sequence[OrganSpec]) -> Topology:
+    """Draw the graph of inspected Organs."""
+    return Topology(
+        tuple(
+            OrganNode(name=spec.name, listens_to=spec.event_types, emits=_emits(spec), is_async=spec.is_async)
+            for spec in specs
+        )
+    )
+
+
+def _emits(spec: OrganSpec) -> tuple[str, ...] | None:
+    if spec.emits is None:
+        return None
+    names = [literal_event_type(cls) for cls in spec.emits]
+    # A class that leaves its event type open says as little as plain Event.
+    return None if None in names else tuple(name for name in names if name is not None)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from necrostack.event import literal_event_type
-from necrostack.inspection import OrganSpec
 from necrostack.value import Value
 
 
@@ -87,7 +85,7 @@ class Topology(Value):
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the graph as JSON-compatible values."""
+        """Return the graph as JSON-compatible values. `from_dict` reads it."""
         return {
             "organs": [
                 {
@@ -105,23 +103,25 @@ class Topology(Value):
             "cycles": [list(cycle) for cycle in self.cycles],
         }
 
+    @classmethod
+    def from_dict(cls, graph: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote. All but the Organs follows from them.
 
-def topology_of(specs: Sequence[OrganSpec]) -> Topology:
-    """Draw the graph of inspected Organs."""
-    return Topology(
-        tuple(
-            OrganNode(name=spec.name, listens_to=spec.event_types, emits=_emits(spec), is_async=spec.is_async)
-            for spec in specs
+        >>> graph = Topology((OrganNode(name="Billing", listens_to=("ORDERED",), emits=None, is_async=True),))
+        >>> Topology.from_dict(graph.to_dict()) == graph
+        True
+        """
+        return cls(
+            tuple(
+                OrganNode(
+                    name=organ["name"],
+                    listens_to=tuple(organ["listens_to"]),
+                    emits=None if organ["emits"] is None else tuple(organ["emits"]),
+                    is_async=organ["async"],
+                )
+                for organ in graph["organs"]
+            )
         )
-    )
-
-
-def _emits(spec: OrganSpec) -> tuple[str, ...] | None:
-    if spec.emits is None:
-        return None
-    names = [literal_event_type(cls) for cls in spec.emits]
-    # A class that leaves its event type open says as little as plain Event.
-    return None if None in names else tuple(name for name in names if name is not None)
 
 
 def _reachable(leads_to: Mapping[str, Sequence[str]], start: str) -> set[str]:
