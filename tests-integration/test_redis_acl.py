@@ -169,6 +169,9 @@ async def do_everything(server: Server, url: str, app: str) -> None:
         assert {group.name for group in await admin.groups()} == {"default", "brief"}
         await until(lambda: has_gone(backend, "brief"), "the group has gone")
 
+        # What `run --health` asks for.
+        await backend.probe()
+
         # Retention.
         assert await admin.check()
         assert await admin.trim(max_length=2) > 0

@@ -52,6 +52,7 @@ async def test_two_apps_are_on_two_nodes_and_both_work(cluster: LoopbackCluster)
         async with RedisBackend(url_of(cluster), app=app, lease=LEASE) as backend:
             await spine_of(backend).run_until_idle(*roots(range(20)))
             assert await count_chain(backend, 20) == whole(20)
+            await backend.probe()
             await lease_is_renewed(backend)
 
     await asyncio.gather(*map(run, apps))

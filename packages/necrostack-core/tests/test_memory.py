@@ -16,7 +16,7 @@ import pytest
 
 from necrostack import BackendFull, Event, InMemoryBackend, Settlement
 from necrostack.delivery import Failure, Retry
-from necrostack.errors import ConfigurationError
+from necrostack.errors import BackendClosed, ConfigurationError
 from necrostack.seen import MAX_CALLS, REPEAT_WINDOW
 from necrostack.testing import VirtualClock
 
@@ -443,3 +443,12 @@ async def test_workers_of_another_topology_are_told(backend: InMemoryBackend) ->
     await backend.leave("ours")
 
     assert list(await backend.join("theirs")) == []
+
+
+async def test_a_closed_backend_refuses_a_probe() -> None:
+    backend = InMemoryBackend()
+    await backend.probe()
+    await backend.aclose()
+
+    with pytest.raises(BackendClosed):
+        await backend.probe()

@@ -152,6 +152,20 @@ class Backend(ABC):
         await sleep(self.clock, 0.05)
 
     async def join(self, topology: str) -> Collection[str]:
+    async def probe(self) -> None:
+        """Make sure that something can be kept now, and read again. It does no harm, however often.
+
+        For whoever must know whether a process can do its work, such as `necrostack run --health`. A backend that
+        nothing else can be said of counts what it holds.
+
+        Raises:
+            BackendFull: It takes nothing new now.
+            BackendClosed: The backend was closed.
+            BackendUnavailable: It is out of reach.
+            BackendError: Something else is wrong that only a person can mend.
+        """
+        await self.admin.stats()
+
         """Tell the group which topology this worker runs.
 
         Returns:

@@ -147,6 +147,10 @@ class InMemoryBackend(Backend):
             await self._sleep_among(self._producers, None)
 
     async def join(self, topology: str) -> Collection[str]:
+    async def probe(self) -> None:
+        """See `Backend.probe`. What is kept in this process can be kept."""
+        self._check_open()
+
         """See `Backend.join`."""
         others = {other for other in self._topologies if other != topology}
         self._topologies.append(topology)

@@ -39,6 +39,9 @@ _LEAVE_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
+_PROBE_STAYS = 10_000
+"""Milliseconds for which what a probe wrote stays."""
+
 class _Session:
     """What is bound to one event loop of one process."""
 
@@ -222,6 +225,16 @@ class RedisBackend(Backend):
             await session.reader.hand_back()
             await session.link.call("HDEL", self._keys.topologies, self._consumer)
 
+
+    async def probe(self) -> None:
+        """See `Backend.probe`. What it writes goes by itself, soon."""
+        link, written = self._open().link, uuid.uuid4().hex
+        key = self._keys.probe(written)  # of this call alone: others may probe at the same time
+        await link.call("SET", key, written, "PX", _PROBE_STAYS)
+        found = await link.call("GET", key)
+        if found != written.encode():
+            msg = f"{self._connector.address} did not keep what was written to {key}: it holds {found!r:.80}"
+            raise BackendError(msg)
     # --- a worker ----------------------------------------------------------------------------------------
 
     def _become_a_worker(self) -> None:

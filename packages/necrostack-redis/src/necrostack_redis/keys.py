@@ -59,6 +59,10 @@ class Keys:
         """What a worker settled in its last calls: a call whose reply was lost is answered as it was the first time."""
         return f"necrostack:{{{self.app}}}:settled:{self.group}:{consumer}"
 
+    def probe(self, name: str) -> str:
+        """What a worker writes to see whether it can."""
+        return f"necrostack:{{{self.app}}}:probe:{name}"
+
 
 def name_of(data: bytes) -> str:
     """Return the name of a group or a worker, whoever gave it: a server takes any bytes."""

@@ -82,6 +82,24 @@ async def check_what_is_pending_can_be_looked_at(factory: BackendFactory) -> Non
 
 
 @check()
+async def check_a_probe_says_nothing_and_changes_nothing(factory: BackendFactory) -> None:
+    """However often, and from several at once."""
+    backend = await factory.make()
+    await backend.probe()
+    await backend.enqueue(*several(2))
+    delivery = await pull_one(factory, backend)
+    before = await backend.admin.stats()
+
+    await asyncio.gather(*(backend.probe() for _ in range(10)))
+
+    after = await backend.admin.stats()
+    counts = [(stats.queued, stats.pending, stats.scheduled, stats.dead, stats.history) for stats in (before, after)]
+    expect_equal(counts[1], counts[0], "what is there after it was probed")
+    expect_equal(await backend.ack(delivery), True, "the answer for what was pulled before")
+    expect_equal(numbers(await pull_all(factory, backend, 1)), [1], "what is pulled afterwards")
+
+
+@check()
 async def check_consumers_and_what_they_hold_are_listed(factory: BackendFactory) -> None:
     """Whoever pulls is a consumer."""
     backend = await factory.make()
