@@ -37,6 +37,7 @@ INSTALLED: dict[str, list[str]] = {
     "necrostack-redis": ["pydantic", "redis[hiredis]"],
     "necrostack": ["pydantic"],
     "necrostack[cli]": ["pydantic", "rich"],
+    "necrostack[pictures]": ["pydantic", "resvg-py"],
     "necrostack[redis]": ["pydantic", "redis[hiredis]"],
 }
 ALL = [*LIBRARIES, "necrostack"]

@@ -40,7 +40,7 @@ class Columns:
             return
         if not self._widths:
             rows = [self._header, *self._waiting]
-            self._widths = [max(_cells(row[column]) for row in rows) for column in range(len(self._header))]
+            self._widths = [max(cells_of(row[column]) for row in rows) for column in range(len(self._header))]
             _write_heading(self._terminal, self._line(self._header))
         waiting, self._waiting = self._waiting, []
         self._terminal.text("\n".join(self._line(row) for row in waiting))
@@ -49,14 +49,14 @@ class Columns:
         *cells, last = row
         widths = self._widths[:-1]
         begin = "".join(
-            cell + " " * (max(width - _cells(cell), 0) + 2) for cell, width in zip(cells, widths, strict=True)
+            cell + " " * (max(width - cells_of(cell), 0) + 2) for cell, width in zip(cells, widths, strict=True)
         )
         return f"{begin}{last if self._width is None else cut(last, self._room(begin))}".rstrip()
 
     def _room(self, begin: str) -> int:
         """What is left of a line after its beginning; of two lines where that is too little to say anything."""
         assert self._width is not None
-        left = self._width - _cells(begin)
+        left = self._width - cells_of(begin)
         return left if left >= _LEAST else left + self._width
 
 
@@ -66,18 +66,18 @@ def cut(text: str, room: int) -> str:
     >>> cut("abcdef", 4)
     'abc…'
     """
-    if _cells(text) <= room:
+    if cells_of(text) <= room:
         return text
     kept, left = "", room - 1
     for char in text:
-        left -= _cells(char)
+        left -= cells_of(char)
         if left < 0:
             break
         kept += char
     return f"{kept}…" if room > 0 else ""
 
 
-def _cells(text: str) -> int:
+def cells_of(text: str) -> int:
     """How many cells of a terminal a text takes."""
     if text.isascii():
         return len(text)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from necrostack.cli.facts import event_facts, letter_facts
-from necrostack.cli.failures import CommandError
 from necrostack.cli.meter import Meter
 from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal, counted
+from necrostack.cli.writing import whole_file
 from necrostack.delivery import DeadLetter
 
 
@@ -47,16 +44,5 @@ def _lines(path: str | None, terminal: Terminal) -> Iterator[Callable[[str], obj
     if path is None:
         yield terminal.text
         return
-    whole = Path(path)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
-    except OSError as error:
-        msg = f"--output {path}: {error.strerror}"
-        raise CommandError(msg) from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yield lambda line: file.write(f"{line}\n")
-        Path(name).replace(whole)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+    with whole_file(path, is_private=True) as file:
+        yield lambda line: file.write(f"{line}\n".encode())

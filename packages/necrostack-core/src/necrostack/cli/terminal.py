@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from typing_extensions import Buffer
 
+from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.printable import json_text, printable, printable_lines, without_passwords
 from necrostack.log import JsonFormatter, format_traceback, logger
 
@@ -59,6 +60,19 @@ class Terminal:
     def data(self, value: object) -> None:
         """Write one JSON value to stdout, as one line."""
         self.text(json_text(value))
+
+    def binary(self, data: bytes) -> None:
+        """Write what is no text to stdout.
+
+        Raises:
+            CommandError: That is a terminal (exit code 2).
+        """
+        if sys.stdout.isatty():
+            msg = "this is no text for a terminal; write it to a file with --output FILE"
+            raise CommandError(msg, Exit.USAGE)
+        self.clear_status()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Write a table to stdout: the first column is a name, the others are numbers."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 from necrostack.cli.apps import load_app
 from necrostack.cli.arguments import add_app, add_json
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.picture import png, svg
 from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal, counted
+from necrostack.cli.writing import whole_file
 from necrostack.topology import Topology
 
 _OUTSIDE, _NOBODY = "outside", "nobody"
 """The nodes where events come from that no Organ emits, and where those go that nobody listens to."""
+
+
+_FORMATS = ("mermaid", "dot", "json", "svg", "png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without a return annotation may emit anything; nothing is drawn for that."
     )
     add_app(parser)
-    parser.add_argument("--format", choices=("mermaid", "dot", "json"), default="mermaid")
+    parser.add_argument(
+        "--format", choices=_FORMATS, help="how to draw it; as the name after --output ends, or else Mermaid"
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to write it; to stdout unless given")
     parser.add_argument(
         "--check", action="store_true", help="end with 6 if emitted events go nowhere, or lead back in a loop"
     )
@@ -33,14 +42,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Draw it."""
     topology = load_app(arguments.app).topology
-    form = "json" if arguments.json else arguments.format
-    if form == "json":
-        terminal.text(json_text(topology.to_dict(), 2))
+    drawn = _drawn(topology, _format(arguments))
+    if arguments.output is not None:
+        with whole_file(arguments.output, is_private=False) as file:
+            file.write(drawn if isinstance(drawn, bytes) else f"{drawn}\n".encode())
+        terminal.note(f"drawn to {arguments.output}")
+    elif isinstance(drawn, bytes):
+        terminal.binary(drawn)
     else:
-        terminal.text("\n".join(mermaid(topology) if form == "mermaid" else dot(topology)))
+        terminal.text(drawn)
     if arguments.check:
         _check(topology, terminal)
     return Exit.OK
+
+
+def _format(arguments: argparse.Namespace) -> str:
+    """In what form to draw it: as it is said, or as the name of the file ends."""
+    if arguments.json:
+        return "json"
+    ending = Path(arguments.output or "").suffix.removeprefix(".")
+    by_ending = ending if ending in _FORMATS else _ENDINGS.get(ending, "mermaid")
+    return str(arguments.format or by_ending)
+
+
+_ENDINGS = {"gv": "dot", "mmd": "mermaid"}
+
+
+def _drawn(topology: Topology, form: str) -> str | bytes:
+    match form:
+        case "json":
+            return json_text(topology.to_dict(), 2)
+        case "dot":
+            return "\n".join(dot(topology))
+        case "svg":
+            return "\n".join(svg(topology))
+        case "png":
+            return png("\n".join(svg(topology)))
+    return "\n".join(mermaid(topology))
 
 
 def mermaid(topology: Topology) -> Iterator[str]:
