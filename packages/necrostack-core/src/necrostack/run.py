@@ -115,6 +115,16 @@ class Run:
         self._error: BaseException | None = None
         self._overrun: TooManySteps | None = None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it pulls, and is not to stop."""
+        return self.begun.is_set() and not self._is_stopping
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits for a backend that is out of reach."""
+        return self._backend.outage.error is not None
+
     def stop(self) -> None:
         """Start nothing new; what runs is finished."""
         if not self._stopped.is_set():

@@ -12,6 +12,7 @@ from necrostack.backend import Backend
 from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, caused_by
 from necrostack.instrumentation import Instrumentation, emitting
+from necrostack.lifespan import in_background
 from necrostack.log import install_default_handler, logger
 from necrostack.memory import InMemoryBackend
 from necrostack.organ import Organ
