@@ -140,7 +140,7 @@ class Protocol:
             if worker.lease == "ended" and worker.holds and number != me:
                 yield number
 
-    @stands_for("pull", "for _, stream in ipairs(streams) do redis.call('XGROUP'", "redis.call('HDEL', KEYS[8], dead)")
+    @stands_for("pull", "for _, stream in ipairs(streams) do redis.call('XGROUP'", "redis.call('HDEL', KEYS[8], dead,")
     def remove_dead(self, state: State, _: int) -> State:
         """Removes the workers whose lease has ended and who hold nothing."""
         for number, worker in enumerate(state.workers):
@@ -189,7 +189,7 @@ class Protocol:
         worker = state.workers[me]
         yield state, tuple(entry for entry in worker.holds if entry != worker.surplus)
 
-    @stands_for("leave", "for _, pending in ipairs(held) do", "redis.call('HDEL', KEYS[5], me)")
+    @stands_for("leave", "for _, pending in ipairs(held) do", "redis.call('HDEL', KEYS[5], me,")
     def leave(self, state: State, me: int) -> Done:
         """Hands back all that a worker holds, and removes it."""
         for entry in state.workers[me].holds:

@@ -14,7 +14,7 @@ from necrostack_redis import RedisBackend
 class RedisFactory(BackendFactory):
     """Makes backends, each with an app of its own. A lease is short, so that checks need not wait long for a death."""
 
-    features = frozenset({"bounded", "durable", "groups", "restores"})
+    features = frozenset({"announces", "bounded", "durable", "groups", "restores"})
     unit = 0.2
     lease = 1.0
     recovery = 4 * lease

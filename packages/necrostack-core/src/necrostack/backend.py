@@ -16,6 +16,7 @@ from necrostack.delivery import DeadLetter, Delivery, Settlement
 from necrostack.errors import BackendError
 from necrostack.event import MAX_EVENT_SIZE, Event, admit
 from necrostack.finding import Finding
+from necrostack.fleet import Announcement
 from necrostack.patience import Outage
 from necrostack.value import Value
 
@@ -151,7 +152,6 @@ class Backend(ABC):
         """
         await sleep(self.clock, 0.05)
 
-    async def join(self, topology: str) -> Collection[str]:
     async def probe(self) -> None:
         """Make sure that something can be kept now, and read again. It does no harm, however often.
 
@@ -166,6 +166,7 @@ class Backend(ABC):
         """
         await self.admin.stats()
 
+    async def join(self, topology: str) -> Collection[str]:
         """Tell the group which topology this worker runs.
 
         Returns:
@@ -174,7 +175,15 @@ class Backend(ABC):
         return ()
 
     async def leave(self, topology: str) -> None:
-        """Take back what `join` told."""
+        """Take back what `join` and `announce` told."""
+        return
+
+    async def announce(self, announcement: Announcement) -> None:
+        """Tell what this worker is and does, in place of what it told before: see `Consumer.about`.
+
+        A Spine does so when a run begins, and again and again while it has something to do. It lasts for as long as the
+        worker counts as alive. A backend that has no place for it does nothing.
+        """
         return
 
     async def __aenter__(self) -> Self:
@@ -260,11 +269,13 @@ class Consumer(Value):
         name: What the backend calls it.
         pending: How many deliveries it holds.
         idle: Seconds since it was last heard of.
+        about: What it said of itself last; None where it said nothing, or what is there cannot be read.
     """
 
     name: str
     pending: int
     idle: float
+    about: Announcement | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -11,6 +11,7 @@ from necrostack.clock import SYSTEM_CLOCK, Clock
 from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, BackendFull, check_count, check_seconds
 from necrostack.event import MAX_EVENT_SIZE, Event, admit
+from necrostack.fleet import Announcement
 from necrostack.memory_admin import InMemoryAdmin
 from necrostack.seen import RecentCalls
 from necrostack.store import Store
@@ -146,11 +147,11 @@ class InMemoryBackend(Backend):
         while not self._closed and self._store.room() < min(count, self.max_size or math.inf):
             await self._sleep_among(self._producers, None)
 
-    async def join(self, topology: str) -> Collection[str]:
     async def probe(self) -> None:
         """See `Backend.probe`. What is kept in this process can be kept."""
         self._check_open()
 
+    async def join(self, topology: str) -> Collection[str]:
         """See `Backend.join`."""
         others = {other for other in self._topologies if other != topology}
         self._topologies.append(topology)
@@ -159,6 +160,11 @@ class InMemoryBackend(Backend):
     async def leave(self, topology: str) -> None:
         """See `Backend.leave`."""
         self._topologies.remove(topology)
+        self._store.about = None
+
+    async def announce(self, announcement: Announcement) -> None:
+        """See `Backend.announce`."""
+        self._store.about = announcement
 
     def open_and_awake(self) -> None:
         """Make sure that it is open, and that whoever waits for events looks again."""

@@ -142,10 +142,11 @@ class InMemoryAdmin(Admin):
             )
 
     async def consumers(self) -> Sequence[Consumer]:
-        """See `Admin.consumers`. The process is the only one."""
-        if not self._store.was_pulled:
+        """See `Admin.consumers`. The process is the only one; of two Spines in it, the one that spoke last is heard."""
+        store = self._store
+        if not store.was_pulled:
             return ()
-        return (Consumer(name="memory", pending=len(self._store.pending), idle=0.0),)
+        return (Consumer(name="memory", pending=len(store.pending), idle=0.0, about=store.about),)
 
     async def trim(self, *, max_length: int | None = None, before: datetime | None = None) -> int:
         """See `Admin.trim`."""

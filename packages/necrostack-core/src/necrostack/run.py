@@ -138,6 +138,10 @@ class Run:
         self._until_idle = True
         self._interrupt_pull()
 
+    def in_work(self) -> int:
+        """How many deliveries are being handled."""
+        return sum(step is not None for step in self._in_work)
+
     async def join(self, topology: str) -> Collection[str] | None:
         """Tell the group what runs here; return what others run, or None if stopped meanwhile. See `Backend.join`."""
         return await self._unless_stopped(lambda: self._backend.join(topology), None)

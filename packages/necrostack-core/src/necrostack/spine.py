@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from necrostack.announcing import Announcer
 from necrostack.backend import Backend
 from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, caused_by
@@ -274,9 +275,10 @@ class Spine:
                 await organ.startup()
             has_joined = await self._join_group(run)
             try:
-                if events:
-                    await run.keep(self._stated(events))
-                return await run.execute()
+                async with self._announcer(run):
+                    if events:
+                        await run.keep(self._stated(events))
+                    return await run.execute()
             finally:
                 if has_joined:
                     await self.backend.leave(self.topology.fingerprint)
@@ -304,6 +306,9 @@ class Spine:
 
 
 async def _shut_down(organs: list[Organ[Any]]) -> None:
+    def _announcer(self, run: Run) -> Announcer:
+        return Announcer(self.backend, run.tally, self.topology, self._settings.concurrency, run.in_work)
+
     """Call every shutdown hook, last started first. The first error goes on when all were called."""
     first: Exception | None = None
     for organ in reversed(organs):

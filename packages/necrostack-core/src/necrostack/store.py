@@ -17,6 +17,7 @@ from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import EventError, explain
 from necrostack.event import Event, as_declared, declarations
+from necrostack.fleet import Announcement
 from necrostack.log import event_facts, logger
 
 # One for each handing-over, in all stores of the process: a receipt that is not pending here was never given out here.
@@ -49,6 +50,7 @@ class Store:
         self.history: deque[KeptEvent] | None = deque(maxlen=history) if history else None
         self.was_pulled = False
         self._clock = clock
+        self.about: Announcement | None = None
         self._max_size = max_size
         self._numbers = itertools.count(1)
         self._positions = itertools.count(1)

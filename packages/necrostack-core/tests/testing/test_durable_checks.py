@@ -16,6 +16,7 @@ from necrostack.backend import Backend, Consumer
 from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, BackendError, NecroStackError
 from necrostack.event import Event
+from necrostack.fleet import Announcement
 from necrostack.memory import InMemoryBackend
 from necrostack.memory_admin import InMemoryAdmin
 from necrostack.testing import VirtualClock
@@ -56,9 +57,8 @@ class Group(InMemoryBackend):
 
     def recover(self) -> None:
         """Take over what workers held whose lease ran out."""
-        now = self.clock.monotonic()
         for worker in self.workers:
-            if worker.dead_at is not None and now >= worker.dead_at:
+            if worker.is_dead:
                 worker.hand_back("recovered")
 
 
@@ -81,9 +81,14 @@ class WorkerAdmin(InMemoryAdmin):
 
     async def consumers(self) -> Sequence[Consumer]:
         return [
-            Consumer(name="memory" if number == 0 else f"memory-{number}", pending=len(worker.held), idle=0.0)
+            Consumer(
+                name="memory" if number == 0 else f"memory-{number}",
+                pending=len(worker.held),
+                idle=0.0,
+                about=worker.about,
+            )
             for number, worker in enumerate(self._workers)
-            if worker.has_pulled
+            if worker.has_pulled and not worker.is_dead
         ]
 
 
@@ -97,6 +102,7 @@ class Worker(Backend):
         self.clock = store.clock
         self.held: dict[object, Delivery] = {}
         self.dead_at: float | None = None
+        self.about: Announcement | None = None
         self.has_pulled = False
         self.is_closed = False
         group.workers.append(self)
@@ -142,6 +148,16 @@ class Worker(Backend):
             self.held.pop(delivery.receipt, None)
         await self.group.release(*deliveries)
 
+    async def announce(self, announcement: Announcement) -> None:
+        self.about = announcement
+
+    async def leave(self, topology: str) -> None:
+        self.about = None
+
+    @property
+    def is_dead(self) -> bool:
+        return self.dead_at is not None and self.clock.monotonic() >= self.dead_at
+
     async def aclose(self) -> None:
         self.is_closed = True
         self.hand_back("live")
@@ -174,7 +190,7 @@ class Worker(Backend):
 class StoreFactory(InMemoryFactory):
     """Makes workers on stores."""
 
-    features = frozenset({"durable", "groups", "restores"})
+    features = frozenset({"announces", "durable", "groups", "restores"})
     recovery = 2 * LEASE
     worker_class = Worker
 
@@ -230,6 +246,16 @@ class HandsOutWhatIsPending(Worker):
         return await super().pull(limit=limit, timeout=timeout)
 
 
+class SpeaksForAll(Worker):
+    async def announce(self, announcement: Announcement) -> None:
+        for worker in self.group.workers:
+            worker.about = announcement
+
+
+class SpeaksWhenDead(Worker):
+    is_dead = False
+
+
 class TellsNoOtherGroup(Worker):
     async def _tell_others(self, events: tuple[Event, ...], delay: float) -> None:
         return
@@ -245,6 +271,8 @@ class TellsNoOtherGroup(Worker):
         (CountsCrashes, "check_what_a_dead_worker_held_is_handed_over_again"),
         (LetsTheDeadSettle, "check_a_worker_that_was_taken_over_cannot_settle"),
         (HandsOutWhatIsPending, "check_workers_of_one_group_share_the_events"),
+        (SpeaksForAll, "check_each_worker_speaks_for_itself"),
+        (SpeaksWhenDead, "check_each_worker_speaks_for_itself"),
         (TellsNoOtherGroup, "check_each_group_gets_every_event"),
     ],
 )

@@ -20,6 +20,7 @@ from necrostack.clock import Clock
 from necrostack.delivery import DeadLetter, Delivery, Failure, Settlement
 from necrostack.errors import BackendFull, NecroStackError
 from necrostack.event import Event
+from necrostack.fleet import Announcement
 from necrostack.memory import InMemoryBackend
 from necrostack.memory_admin import InMemoryAdmin
 from necrostack.store import Store
@@ -457,6 +458,34 @@ class ForgetsWhoWaits(InMemoryBackend):
     async def aclose(self) -> None:
         self._pullers.clear()
         await super().aclose()
+
+
+# --- what a worker says of itself ------------------------------------------------------------------------
+
+
+@caught_by("check_what_a_worker_says_of_itself_is_shown_with_it")
+class IsMute(InMemoryBackend):
+    async def announce(self, announcement: Announcement) -> None:
+        return
+
+
+@caught_by("check_what_a_worker_says_of_itself_is_shown_with_it")
+class KeepsTheFirstWord(InMemoryBackend):
+    async def announce(self, announcement: Announcement) -> None:
+        await super().announce(self._store.about or announcement)
+
+
+@caught_by("check_what_a_worker_says_of_itself_is_shown_with_it")
+class KeepsTheFirstTopology(InMemoryBackend):
+    async def announce(self, announcement: Announcement) -> None:
+        before = self._store.about
+        await super().announce(announcement if before is None else replace(announcement, topology=before.topology))
+
+
+@caught_by("check_what_a_worker_said_is_gone_when_it_leaves")
+class SpeaksWhenItHasLeft(InMemoryBackend):
+    async def leave(self, topology: str) -> None:
+        return
 
 
 # --- the tests -------------------------------------------------------------------------------------------

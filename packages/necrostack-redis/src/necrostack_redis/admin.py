@@ -13,6 +13,7 @@ from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, EventError, check_count
 from necrostack.event import Event, payload_json
 from necrostack.finding import Finding
+from necrostack.fleet import MOST_BYTES, Announcement, read_topology
 from necrostack_redis.checkup import group_findings, server_findings, trust_findings
 from necrostack_redis.config import RedisSettings, check_name
 from necrostack_redis.groups import group_names, look_at, remove
@@ -184,9 +185,18 @@ class RedisAdmin(Admin):
     async def consumers(self) -> Sequence[Consumer]:
         """See `Admin.consumers`."""
         keys = self._keys
-        args = (keys.group, int(self._settings.lease * 1000))
-        found = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases), args)
-        return [Consumer(name=name_of(name), pending=pending, idle=idle / 1000) for name, pending, idle in found]
+        args = (keys.group, int(self._settings.lease * 1000), MOST_BYTES)
+        found, graphs = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases, keys.topologies), args)
+        topologies = [None, *map(read_topology, graphs)]
+        return [
+            Consumer(
+                name=name_of(name),
+                pending=pending,
+                idle=idle / 1000,
+                about=Announcement.from_json(said, topologies[graph]),
+            )
+            for name, pending, idle, said, graph in found
+        ]
 
     async def groups(self) -> Sequence[Group]:
         """See `Admin.groups`. Each is counted at an instant of its own."""

@@ -19,6 +19,7 @@ from necrostack.backend import Backend
 from necrostack.delivery import Delivery, Settlement
 from necrostack.errors import BackendClosed, BackendError, BackendFull, ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, admit
+from necrostack.fleet import Announcement
 from necrostack.log import logger
 from necrostack_redis.admin import RedisAdmin
 from necrostack_redis.config import RedisOptions, RedisSettings, make_settings, read_url
@@ -33,15 +34,16 @@ from necrostack_redis.settling import Settler
 from necrostack_redis.template import Template, read_client
 from necrostack_redis.trimming import Trimmer
 from necrostack_redis.wire import as_records, call_digest, check_fits, counted, event_record, until
+from necrostack_redis.word import Word
 
 _LEAVE_AT_ONCE = 1000
 """How many entries a worker hands back in one script call when it leaves."""
 
-
-@dataclass(frozen=True, slots=True)
 _PROBE_STAYS = 10_000
 """Milliseconds for which what a probe wrote stays."""
 
+
+@dataclass(frozen=True, slots=True)
 class _Session:
     """What is bound to one event loop of one process."""
 
@@ -223,8 +225,15 @@ class RedisBackend(Backend):
         session = self._open()
         with suppress(BackendError):
             await session.reader.hand_back()
-            await session.link.call("HDEL", self._keys.topologies, self._consumer)
+            await self._word.take_back(session.link)
 
+    async def announce(self, announcement: Announcement) -> None:
+        """See `Backend.announce`. It is kept beside the worker's lease, and goes with it."""
+        session = self._open()
+        self._lease.start()
+        if not self._has_joined:
+            await self._join()
+        await self._word.tell(session.link, announcement)
 
     async def probe(self) -> None:
         """See `Backend.probe`. What it writes goes by itself, soon."""
@@ -235,6 +244,7 @@ class RedisBackend(Backend):
         if found != written.encode():
             msg = f"{self._connector.address} did not keep what was written to {key}: it holds {found!r:.80}"
             raise BackendError(msg)
+
     # --- a worker ----------------------------------------------------------------------------------------
 
     def _become_a_worker(self) -> None:
@@ -242,6 +252,7 @@ class RedisBackend(Backend):
         host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
         self._pid = os.getpid()
         self._consumer = f"{host}-{self._pid}-{uuid.uuid4().hex[:8]}"
+        self._word = Word(self._keys, self._consumer)
         self._held: set[Receipt] = set()
         self._unanswered: set[Receipt] = set()
         self._lease = Lease(self._connector, self._keys, self.settings, self._consumer)

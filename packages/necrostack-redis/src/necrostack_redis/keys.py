@@ -26,7 +26,7 @@ class Keys:
         dead: Stream: the group's dead letters.
         redriven: Sorted set: those of them that went again, by the time at which they did.
         leases: Sorted set: the group's workers, by the time until which they are alive.
-        topologies: Hash: which topology each of them runs.
+        topologies: Hash: which topology each of them runs; and what it says of itself, see `said` and `graph`.
     """
 
     app: str
@@ -62,6 +62,14 @@ class Keys:
     def probe(self, name: str) -> str:
         """What a worker writes to see whether it can."""
         return f"necrostack:{{{self.app}}}:probe:{name}"
+
+    def said(self, consumer: str) -> str:
+        """The field of `topologies` that holds what a worker said of itself last."""
+        return f"said:{consumer}"
+
+    def graph(self, consumer: str) -> str:
+        """The field of `topologies` that holds a worker's Organs and event types."""
+        return f"graph:{consumer}"
 
 
 def name_of(data: bytes) -> str:

@@ -20,7 +20,7 @@ end
 if is_empty then
   for i = 1, 2 do redis.pcall('XGROUP', 'DELCONSUMER', KEYS[i], group, me) end
   redis.call('ZREM', KEYS[4], me)
-  redis.call('HDEL', KEYS[5], me)
+  redis.call('HDEL', KEYS[5], me, 'said:' .. me, 'graph:' .. me)
   if redis.call('HEXISTS', KEYS[6], 'ephemeral:' .. group) == 1 then
     redis.call('HSET', KEYS[6], 'alive:' .. group, whole(milliseconds()))
   end

@@ -115,7 +115,7 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', '(' .. whole(
   if is_empty then
     for _, stream in ipairs(streams) do redis.call('XGROUP', 'DELCONSUMER', stream, group, dead) end
     redis.call('ZREM', KEYS[5], dead)
-    redis.call('HDEL', KEYS[8], dead)
+    redis.call('HDEL', KEYS[8], dead, 'said:' .. dead, 'graph:' .. dead)
   end
 end
 

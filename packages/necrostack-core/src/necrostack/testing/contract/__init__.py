@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from necrostack.testing.contract import (
+    announcing,
     closing,
     dead_letters,
     ending,
@@ -46,6 +47,7 @@ _CHAPTERS = (
     dead_letters,
     history,
     looking,
+    announcing,
     closing,
     handling,
     failing,

@@ -15,8 +15,11 @@ from necrostack.testing.clock import VirtualClock
 
 T = TypeVar("T")
 
-Feature = Literal["bounded", "durable", "groups", "restores"]
-"""What not every backend has: `max_size`; events that outlive their worker; several groups; `Admin.restore`."""
+Feature = Literal["announces", "bounded", "durable", "groups", "restores"]
+"""What not every backend has.
+
+`Backend.announce`; `max_size`; events that outlive their worker; several groups; `Admin.restore`.
+"""
 
 
 class BackendFactory(ABC):
@@ -102,7 +105,7 @@ class InMemoryFactory(BackendFactory):
         clock: Their time.
     """
 
-    features = frozenset({"bounded", "restores"})
+    features = frozenset({"announces", "bounded", "restores"})
     unit = 1.0
     limit = 1_000.0
     history = 100_000
