@@ -11,7 +11,7 @@ from necrostack.backend import Backend
 from necrostack.delivery import Delivery
 from necrostack.errors import EventError, HandlerResultError
 from necrostack.instrumentation import Instrumentation, settled
-from necrostack.log import logger
+from necrostack.log import event_facts, logger
 from necrostack.patience import Patience
 from necrostack.step import Step, StepTaker
 from necrostack.tally import Tally
@@ -165,8 +165,8 @@ class Committer:
                 tally.organs[failure.organ].dead_lettered += 1
 
 
-def _named(delivery: Delivery) -> dict[str, str]:
+def _named(delivery: Delivery) -> dict[str, object]:
     try:
-        return {"event_id": str(delivery.event.id)}
+        return event_facts(delivery.event)
     except EventError:  # it could not be read, and was to become a dead letter
         return {"receipt": str(delivery.receipt)}

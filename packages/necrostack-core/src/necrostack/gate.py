@@ -110,7 +110,7 @@ class Gate:
         event_type = step.delivery.event.event_type
         if event_type not in self._warned:
             self._warned.add(event_type)
-            logger.warning("unrouted", extra={"event_type": event_type, "outcome": self._unrouted})
+            logger.warning("unrouted", extra=event_facts(step.delivery.event) | {"outcome": self._unrouted})
         if self._unrouted == "dead_letter":
             give_up(step, Failure(reason="unrouted", error=f"nobody listens to {event_type!r}"))
 
@@ -130,7 +130,13 @@ def give_up_unread(step: Step, error: EventError) -> None:
     """Make a delivery a dead letter whose event cannot be read, and log it."""
     failure = Failure(reason="undecodable", error_type=type(error).__name__, error=str(error))
     step.add_dead(failure)
-    facts = {"receipt": str(step.delivery.receipt), "organ": None, "reason": failure.reason, "error": failure.error}
+    facts = {
+        "receipt": str(step.delivery.receipt),
+        "organ": None,
+        "reason": failure.reason,
+        "error_type": failure.error_type,
+        "error": failure.error,
+    }
     logger.error("dead_lettered", extra=facts)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from necrostack.delivery import Delivery, Settlement
 from necrostack.event import Event
-from necrostack.log import logger
+from necrostack.log import event_facts, logger
 
 
 class Instrumentation:
@@ -88,7 +88,7 @@ def emitting(instrumentation: Instrumentation, event: Event, parent: Event | Non
     try:
         return instrumentation.emitting(event, parent)
     except Exception:  # noqa: BLE001 -- foreign code
-        _failed("emitting")
+        _failed("emitting", event_facts(event))
         return event
 
 
@@ -121,7 +121,7 @@ class _Handling(AbstractContextManager[None]):
             inner = self._instrumentation.handling(self._organ, self._delivery)
             inner.__enter__()
         except Exception:  # noqa: BLE001 -- foreign code
-            _failed("handling")
+            self._tell_failure()
         else:
             self._inner = inner
 
@@ -134,8 +134,11 @@ class _Handling(AbstractContextManager[None]):
             self._inner.__exit__(kind, error, trace)
         except Exception as raised:  # noqa: BLE001 -- foreign code
             if raised is not error:
-                _failed("handling")
+                self._tell_failure()
+
+    def _tell_failure(self) -> None:
+        _failed("handling", event_facts(self._delivery.event) | {"organ": self._organ})
 
 
-def _failed(hook: str) -> None:
-    logger.exception("instrumentation_failed", extra={"hook": hook})
+def _failed(hook: str, facts: Mapping[str, object] = MappingProxyType({})) -> None:
+    logger.exception("instrumentation_failed", extra={"hook": hook, **facts})

@@ -12,16 +12,16 @@ from necrostack.announcing import Announcer
 from necrostack.backend import Backend
 from necrostack.errors import ConfigurationError, check_count, check_seconds
 from necrostack.event import Event, caused_by
+from necrostack.handling import now_handling
 from necrostack.instrumentation import Instrumentation, emitting
 from necrostack.lifespan import in_background
-from necrostack.log import install_default_handler, logger
+from necrostack.log import end_repeats, install_default_handler, logger
 from necrostack.memory import InMemoryBackend
 from necrostack.organ import Organ
 from necrostack.report import RunReport
 from necrostack.retry import RetryPolicy
 from necrostack.routing import Routes, topology_of
 from necrostack.run import Run, RunSettings
-from necrostack.step import current_event
 from necrostack.topology import Topology
 
 _ONE_ATTEMPT = RetryPolicy(max_attempts=1)
@@ -246,7 +246,8 @@ class Spine:
 
     def _stated(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Return events as they are to be kept: with their lineage, and seen by the instrumentation."""
-        parent = current_event.get()
+        handled = now_handling.get()
+        parent = None if handled is None else handled[0]
         if parent is not None:
             events = tuple(caused_by(event, parent) for event in events)
         if self._settings.instrumentation is not None:
@@ -289,6 +290,7 @@ class Spine:
             finally:
                 numbers = run.tally.report().to_dict()
                 del numbers["organs"]
+                end_repeats()
                 logger.info("run_stopped", extra=numbers)
 
     async def _join_group(self, run: Run) -> bool:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 from necrostack.deadline import Deadline
 from necrostack.delivery import Attempt, Delivery, Failure, Retry, Settlement
 from necrostack.errors import EventError, GiveUp, HandlerResultError, RetryLater, cut, explain
 from necrostack.event import Event, caused_by, is_event
+from necrostack.handling import now_handling
 from necrostack.instrumentation import Instrumentation, emitting, handling
 from necrostack.log import event_facts, format_traceback, logger
 from necrostack.retry import RetryPolicy
 from necrostack.tally import OrganTally, Tally
-
-current_event: ContextVar[Event | None] = ContextVar("necrostack_current_event", default=None)
-"""The event that is being handled, for whoever emits from inside a handler."""
-
 
 MAX_ATTEMPTS_KEPT, MAX_ATTEMPT_TEXT = 100, 1024
 """How many failed attempts go with an event, and of how many characters each: `RetryLater` may ask for any number."""
@@ -105,10 +101,10 @@ class StepTaker:
         """
         delivery = step.delivery
         event = delivery.event
-        token = current_event.set(event)
         try:
             for organ in organs:
                 organ.handled += 1
+                now_handling.set((event, organ.name))
                 # Handlers are foreign code: whatever they raise is caught here, and only here.
                 try:
                     if self._instrumentation is not None:
@@ -128,7 +124,7 @@ class StepTaker:
                         raise RunEnded(error) from None
                     self.fail(step, organ, error)
         finally:
-            current_event.reset(token)
+            now_handling.set(None)
 
     async def _watched(
         self, organ: OrganTally, delivery: Delivery, deadline: Deadline, instrumentation: Instrumentation
@@ -161,10 +157,11 @@ class StepTaker:
         text = explain(error)
         last = Attempt(self._tally.now(), cut(f"{type(error).__name__}: {text}", MAX_ATTEMPT_TEXT), delay)
         attempts = (*delivery.attempts[-MAX_ATTEMPTS_KEPT + 1 :], last)
+        error_type = type(error).__name__
         facts = event_facts(delivery.event) | {"organ": organ.name, "attempt": delivery.attempt}
+        facts |= {"error_type": error_type, "error": f"{error_type}: {text}"}
         # What a handler asks for by name is a decision, not a surprise: it needs no traceback in the log.
         surprise = None if isinstance(error, RetryLater | GiveUp) else error
-        facts["error"] = f"{type(error).__name__}: {text}"
         if isinstance(outcome, float):
             step.add_retry(Retry(organ=organ.name, delay=outcome, attempts=attempts))
             logger.warning("retry_scheduled", extra={**facts, "delay": outcome}, exc_info=surprise)
@@ -173,7 +170,7 @@ class StepTaker:
             Failure(
                 reason=outcome,
                 organ=organ.name,
-                error_type=type(error).__name__,
+                error_type=error_type,
                 error=text,
                 traceback=format_traceback(error),
                 attempts=attempts,

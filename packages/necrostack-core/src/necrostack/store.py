@@ -239,8 +239,15 @@ class Store:
             declared = as_declared(event)
         except EventError as error:
             plain = Event.model_validate_json(event.to_json())
-            self._bury(plain, Failure(reason="undecodable", error_type=type(error).__name__, error=explain(error)))
-            logger.error("dead_lettered", extra=event_facts(event) | {"reason": "undecodable", "error": explain(error)})
+            failure = Failure(reason="undecodable", error_type=type(error).__name__, error=explain(error))
+            self._bury(plain, failure)
+            facts = {
+                "organ": None,
+                "reason": failure.reason,
+                "error_type": failure.error_type,
+                "error": failure.error,
+            }
+            logger.error("dead_lettered", extra=event_facts(event) | facts)
             return None
         return replace(waiting, event=declared) if isinstance(waiting, Delivery) else declared
 

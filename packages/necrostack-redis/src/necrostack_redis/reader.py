@@ -460,8 +460,9 @@ class Reader:
         """Make dead letters of what cannot be read. Where that fails, all that was read is read again."""
         for receipt, _, found in misfits:
             if (entry_id := receipt.entry_id.decode()) not in self._told:
-                facts = {"receipt": entry_id, "organ": None, "reason": "undecodable", "error": str(found)}
-                logger.error("dead_lettered", extra=facts)
+                facts = {"receipt": entry_id, "organ": None, "reason": "undecodable"}
+                told = {"error_type": type(found).__name__, "error": str(found)}
+                logger.error("dead_lettered", extra=facts | told)
                 self._told.add(entry_id)
         await self._bury(misfits)
         self._told.clear()
@@ -474,7 +475,7 @@ class Reader:
 
     def _log_buried(self, letter: bytes, entry: Sequence[bytes]) -> None:
         told = json.loads(letter)
-        facts: dict[str, Any] = {name: told[name] for name in ("organ", "reason", "error")}
+        facts: dict[str, Any] = {name: told[name] or None for name in ("organ", "reason", "error_type", "error")}
         with suppress(EventError):
             facts |= event_facts(read_event(entry, self._settings.max_event_size))
         logger.error("dead_lettered", extra=facts)
