@@ -53,7 +53,7 @@ def test_the_version_as_json_names_what_it_runs_on(necrostack: Run) -> None:
     [
         ([], "name a command: run, emit, "),
         (["tale"], "invalid choice: 'tale' (choose from "),
-        (["run"], "the following arguments are required: APP"),
+        (["run"], "name an APP, such as shop.app:spine, or set it for all commands: app = "),
         (["run", "app", "--bogus"], "unrecognized arguments: --bogus"),
         (["run", "app", "--concurrency", "0"], "'0' is no whole number, 1 or more"),
         (["run", "app", "--from-line", "x"], "'x' is no whole number, 1 or more"),

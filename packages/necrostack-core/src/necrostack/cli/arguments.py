@@ -69,9 +69,12 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_const", const=True, help="show the version and end")
-    parser.set_defaults(execute=_without_command, verbose=False)
+    parser.set_defaults(execute=_without_command, split=None, verbose=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     called = None if argv is None else next((word for word in argv if not word.startswith("-")), "")
+    # Imported here: it reads settings as the functions below read arguments.
+    from necrostack.cli.settings import announce
+
     for name, purpose in COMMANDS.items():
         own = commands.add_parser(
             name,
@@ -85,6 +88,7 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
             command.add_arguments(own)
             own.description = textwrap.fill(own.description or "", 80)
             _add_verbose(own)
+            announce(own)
             own.set_defaults(execute=command.execute)
     return parser
 
@@ -179,9 +183,10 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_app(parser: argparse.ArgumentParser) -> None:
-    """Add APP."""
+    """Add APP. It may be None, where settings do not name it either: see `apps.load_app`."""
     parser.add_argument(
         "app",
+        nargs="?",
         metavar="APP",
         help="module:attribute, a Spine or a function that makes one; the current folder is looked in first",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distributions, version
 
 from necrostack.backend import Backend
+from necrostack.cli.settings import Settings
 from necrostack.errors import BackendError, BackendUnavailable
 from necrostack.finding import Finding
 from necrostack.memory import InMemoryBackend
@@ -26,6 +27,18 @@ def installed() -> Iterator[Finding]:
         if name.startswith("necrostack-") and distribution.version != core:
             what = f"{name} is {distribution.version}, but {_CORE} is {core}; they work only in one version"
             yield Finding("error", what, f"pip install --upgrade {_CORE} {name}")
+
+
+def configured(settings: Settings) -> Iterator[Finding]:
+    """Look at what is set elsewhere than on the command line, and by whom."""
+    for told in settings.told(with_flags=False):
+        yield Finding("note", told)
+    if settings.shows_password:
+        what = "the backend's URL in pyproject.toml holds a password, and that file is everybody's to read"
+        remedy = (
+            "leave the password out there; set NECROSTACK_BACKEND, or NECROSTACK_BACKEND_FILE to a file with the URL"
+        )
+        yield Finding("warning", what, remedy)
 
 
 def _is_installed(name: str) -> bool:

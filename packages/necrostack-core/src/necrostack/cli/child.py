@@ -112,11 +112,11 @@ class Child:
                 self._changed()
 
 
-def command_of(app: str, options: Mapping[str, object]) -> list[str]:
+def command_of(app: str | None, options: Mapping[str, object]) -> list[str]:
     """Write the command that runs APP in a process of its own.
 
     Args:
-        app: APP.
+        app: APP; None when that process finds it among its settings.
         options: Options by their names in Python; what is None or False is left out.
     """
     words = []
@@ -127,7 +127,7 @@ def command_of(app: str, options: Mapping[str, object]) -> list[str]:
         elif value is not None and value is not False:
             words.append(f"{option}={value}")
     # -P: modules of the current folder must not stand in for those of the standard library.
-    return [sys.executable, "-P", "-m", "necrostack", "run", *words, app]
+    return [sys.executable, "-P", "-m", "necrostack", "run", *words, *([] if app is None else [app])]
 
 
 def told(code: int) -> str:

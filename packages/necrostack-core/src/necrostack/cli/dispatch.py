@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from necrostack.cli.arguments import build_parser
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.settings import HANDED_DOWN, Settings, settle
 from necrostack.cli.terminal import Terminal, quiet_pipes
 from necrostack.errors import BackendUnavailable, NecroStackError, explain
 
@@ -24,13 +27,23 @@ def dispatch(argv: Sequence[str] | None) -> int:
 
 def _execute(arguments: argparse.Namespace) -> int:
     terminal = Terminal()
+    arguments.settings = Settings()
     try:
+        if arguments.split is not None:
+            arguments.app, arguments.words = arguments.split(arguments)
+        arguments.settings = settle(arguments, Path.cwd(), os.environ)
+        # One process says it: a supervisor, not each of its workers; what is watched, not its watcher.
+        if arguments.verbose and HANDED_DOWN not in os.environ and not getattr(arguments, "reload", False):
+            for line in arguments.settings.told():
+                terminal.note(line)
         return int(arguments.execute(arguments, terminal))
     except KeyboardInterrupt:
         terminal.error("interrupted")
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- whatever it is, a user gets one line and an exit code
         code, message = _told(error)
+        if isinstance(error, CommandError) and error.setting is not None:
+            message = arguments.settings.placed(error.setting, message)
         if arguments.verbose:
             terminal.traceback(error)
         terminal.error(message)

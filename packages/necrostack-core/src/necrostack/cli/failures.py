@@ -24,8 +24,10 @@ class CommandError(Exception):
 
     Attributes:
         code: The exit code.
+        setting: The name of the setting that is wrong, if one is: who set it is told, too.
     """
 
-    def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
+    def __init__(self, message: str, code: Exit = Exit.FAILED, *, setting: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.setting = setting

@@ -18,6 +18,7 @@ from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code
 from necrostack.cli.feeding import feed_of, progress_line, tell_end_of_feed
 from necrostack.cli.lines import Source
+from necrostack.cli.settings import HANDED_DOWN, flags_of
 from necrostack.cli.running import REFRESH
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
@@ -25,7 +26,16 @@ from necrostack.cli.terminal import Terminal, counted
 from necrostack.cli.worker import FOLDER
 from necrostack.spine import Spine
 
-_OPTIONS = ("backend", "concurrency", "max_steps", "drain_timeout", "verbose")
+_OPTIONS = (
+    "backend",
+    "concurrency",
+    "max_steps",
+    "drain_timeout",
+    "log_format",
+    "log_level",
+    "log_repeats",
+    "verbose",
+)
 """What is each worker's own business."""
 
 
@@ -63,11 +73,11 @@ class Supervisor:
         return self._end(crew, signals)
 
     def _crew_in(self, folder: str) -> Crew:
-        options = {name: getattr(self._arguments, name) for name in _OPTIONS}
         return Crew(
             self._arguments.workers,
-            command_of(self._arguments.app, options),
-            {FOLDER: folder},
+            command_of(*flags_of(self._arguments, _OPTIONS)),
+            # Whoever is started later has the same settings, whatever the file says then.
+            {FOLDER: folder, HANDED_DOWN: self._arguments.settings.table},
             drain_timeout=self._spine.settings.drain_timeout,
             tell_error=self._terminal.error,
         )
@@ -134,10 +144,10 @@ def _check(spine: Spine, workers: int) -> None:
         raise CommandError(msg, Exit.USAGE)
     if not spine.backend.is_shared:
         msg = (
-            f"--workers {workers} needs a backend that processes share, and with {type(spine.backend).__name__} each "
+            f"{workers} workers need a backend that processes share, and with {type(spine.backend).__name__} each "
             "would have events of its own; name another with --backend redis://…, or use --concurrency"
         )
-        raise CommandError(msg, Exit.USAGE)
+        raise CommandError(msg, Exit.USAGE, setting="workers")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from necrostack.backend import Admin, Backend
 from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import add_backend
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.logs import logging_as
 from necrostack.cli.terminal import Terminal
 from necrostack.memory import InMemoryBackend
 from necrostack.spine import Spine
@@ -58,13 +59,13 @@ def told_apart(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return None, list(words)
 
 
-def with_target(app: str | None, url: str | None, terminal: Terminal, do: Callable[[Target], Awaitable[int]]) -> int:
-    """Do something with a backend, and let go of it.
+def with_target(arguments: argparse.Namespace, terminal: Terminal, do: Callable[[Target], Awaitable[int]]) -> int:
+    """Do something with the backend that arguments name, and let go of it.
 
     Raises:
         CommandError: Nothing names one, or it forgets (exit code 2); or see `load_app`.
     """
-    target = _target(app, url)
+    target = _target(arguments.app, arguments.backend)
     if isinstance(target.backend, InMemoryBackend):
         if target.spine is None:
             raise CommandError(_FORGETS, Exit.USAGE)
@@ -74,7 +75,20 @@ def with_target(app: str | None, url: str | None, terminal: Terminal, do: Callab
         async with target.backend:
             return await do(target)
 
-    return asyncio.run(done())
+    with logging_as(arguments, terminal):
+        return asyncio.run(done())
+
+
+    """Refuse Organs that a Spine lacks.
+
+    Raises:
+        CommandError: There is one (exit code 5).
+    """
+    known = [organ.name for organ in spine.topology.organs]
+    for name in names:
+        if name not in known:
+            msg = f"the Spine has no Organ {name!r}; there are {', '.join(known)}"
+            raise CommandError(msg, Exit.NOT_FOUND)
 
 
 def _target(app: str | None, url: str | None) -> Target:

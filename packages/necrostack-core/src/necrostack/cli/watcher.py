@@ -15,6 +15,7 @@ from necrostack.cli.child import Child, command_of, told
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.lifeline import GRACE, WATCHER
 from necrostack.cli.lines import STDIN
+from necrostack.cli.settings import flags_of
 from necrostack.cli.signals import Signals
 from necrostack.cli.terminal import Terminal
 
@@ -32,6 +33,9 @@ _OPTIONS = (
     "concurrency",
     "max_steps",
     "drain_timeout",
+    "log_format",
+    "log_level",
+    "log_repeats",
     "json",
     "verbose",
 )
@@ -57,7 +61,7 @@ class Watcher:
         if arguments.feed == STDIN:
             msg = "--reload feeds again at each start, and stdin can be read once; name a file with --feed FILE"
             raise CommandError(msg, Exit.USAGE)
-        self._command = command_of(arguments.app, {name: getattr(arguments, name) for name in _OPTIONS})
+        self._command = command_of(*flags_of(arguments, _OPTIONS))
         named = arguments.drain_timeout
         self._deadline = (_DRAIN_TIMEOUT if named is None else named) + GRACE
         self._terminal = terminal

@@ -52,16 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Do it."""
     do: _Do = arguments.do
-    if do is _import:
-        app, names = _app_and_file(arguments.words)
-    elif "words" in arguments:
-        app, names = told_apart(arguments.words)
-    else:
-        app, names = arguments.app, []
+    names = arguments.words if "words" in arguments else []
     if arguments.is_for_one and len(names) != 1:
         msg = f"name one dead letter, not {len(names)}; dlq list shows their ids"
         raise CommandError(msg, Exit.USAGE)
-    return with_target(app, arguments.backend, terminal, lambda target: do(target, names, arguments, terminal))
+    return with_target(arguments, terminal, lambda target: do(target, names, arguments, terminal))
 
 
 # --- arguments ------------------------------------------------------------------------------------------
@@ -81,7 +76,7 @@ def _add_one(parser: Parser, do: _Do) -> None:
     parser.add_argument("words", nargs="*", metavar="[APP] ID", help="which dead letter, as dlq list names it")
     add_backend(parser)
     add_json(parser, "write one JSON object")
-    parser.set_defaults(do=do, is_for_one=True)
+    parser.set_defaults(do=do, is_for_one=True, split=_app_and_ids)
 
 
 def _add_many(parser: Parser, do: _Do) -> None:
@@ -92,7 +87,7 @@ def _add_many(parser: Parser, do: _Do) -> None:
     add_filters(parser)
     add_yes(parser)
     add_json(parser, "write what became of them as one JSON object; with --dry-run each letter, one a line")
-    parser.set_defaults(do=do, is_for_one=False)
+    parser.set_defaults(do=do, is_for_one=False, split=_app_and_ids)
 
 
 def _add_export(parser: Parser) -> None:
@@ -115,10 +110,15 @@ def _add_import(parser: Parser) -> None:
     add_backend(parser)
     add_yes(parser)
     add_json(parser, "write what became of them as one JSON object; with --dry-run each letter, one a line")
-    parser.set_defaults(do=_import, is_for_one=False)
+    parser.set_defaults(do=_import, is_for_one=False, split=_app_and_file)
 
 
-def _app_and_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def _app_and_ids(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
+    return told_apart(arguments.words)
+
+
+def _app_and_file(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
+    words: list[str] = arguments.words
     if len(words) not in (1, 2):
         msg = f"name one file that dlq export wrote, [APP] FILE, not {len(words)} words; see dlq import --help"
         raise CommandError(msg, Exit.USAGE)

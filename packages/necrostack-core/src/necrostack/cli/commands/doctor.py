@@ -16,6 +16,7 @@ from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import add_json
 from necrostack.cli.columns import stdout_width
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.logs import logging_as
 from necrostack.cli.printable import printable, without_passwords
 from necrostack.cli.target import add_target
 from necrostack.cli.terminal import Terminal, counted
@@ -36,10 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Check it all; end with 6 if something is wrong."""
-    findings = [*checks.installed()]
+    findings = [*checks.installed(), *checks.configured(arguments.settings)]
     backend = _backend(arguments, findings)
     if backend is not None:
-        findings += asyncio.run(_checked(backend))
+        with logging_as(arguments, terminal):
+            findings += asyncio.run(_checked(backend))
     elif arguments.app is None:
         findings.append(Finding("note", "nothing else was named", "name an APP, or --backend URL, to have it checked"))
     counts = Counter(finding.severity for finding in findings)
@@ -62,7 +64,8 @@ def _backend(arguments: argparse.Namespace, findings: list[Finding]) -> Backend 
         try:
             spine = load_app(arguments.app)
         except CommandError as error:
-            findings.append(Finding("error", f"{without_passwords(arguments.app)} cannot be imported: {error}"))
+            told = arguments.settings.placed("app", str(error))
+            findings.append(Finding("error", f"{without_passwords(arguments.app)} cannot be imported: {told}"))
         else:
             findings += checks.topology(spine)
             own = spine.backend

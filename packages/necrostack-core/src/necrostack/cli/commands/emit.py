@@ -19,6 +19,7 @@ from necrostack.cli.arguments import add_backend, add_feed, add_json, seconds
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code, source_of
 from necrostack.cli.lines import STDIN
+from necrostack.cli.logs import logging_as
 from necrostack.cli.signals import Signals
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.errors import EventError
@@ -48,28 +49,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", metavar="FILE", help="enqueue the events in FILE, one JSON object a line; - is stdin")
     add_feed(parser)
     parser.add_argument("--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later")
+    parser.set_defaults(split=_told_apart)
     add_json(parser, "print an object for each event instead of its id")
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Enqueue it."""
-    app, rest = _told_apart(arguments.words, has_file=arguments.file is not None)
-    if app is not None:
-        backend = load_app(app, arguments.backend).backend
+    if arguments.app is not None:
+        backend = load_app(arguments.app, arguments.backend).backend
     else:
         backend = backend_of(arguments.backend or "memory://")
-    if arguments.file is not None:
-        return asyncio.run(_emit_file(backend, arguments, terminal))
-    event = _event(rest[0], _payload(rest[1] if len(rest) > 1 else "{}", backend.max_event_size))
-    asyncio.run(_emit(backend, event, arguments.delay))
+    with logging_as(arguments, terminal):
+        if arguments.file is not None:
+            return asyncio.run(_emit_file(backend, arguments, terminal))
+        event_type, *payload = arguments.words
+        event = _event(event_type, _payload(payload[0] if payload else "{}", backend.max_event_size))
+        asyncio.run(_emit(backend, event, arguments.delay))
     _show(terminal, event, as_json=arguments.json)
     _warn(terminal, backend)
     return Exit.OK
 
 
-def _told_apart(words: Sequence[str], *, has_file: bool) -> tuple[str | None, Sequence[str]]:
+def _told_apart(arguments: argparse.Namespace) -> tuple[str | None, Sequence[str]]:
     """Split the words into APP and the rest. Of two words the second tells: a payload is {…}, @FILE or -."""
-    if has_file:
+    words: list[str] = arguments.words
+    if arguments.file is not None:
         if len(words) > 1:
             msg = f"with --file there is at most an APP, not {' '.join(words)!r}; see emit --help"
             raise CommandError(msg, Exit.USAGE)

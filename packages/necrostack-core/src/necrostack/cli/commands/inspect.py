@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " event, where it is; or, of a chain, what led to what. It only looks."
     )
     parser.add_argument("words", nargs="*", metavar="[APP] [ID]", help="a Spine, and the id of an event")
+    parser.set_defaults(split=lambda arguments: told_apart(arguments.words))
     add_backend(parser)
     parser.add_argument("--chain", metavar="ID", type=event_id, help="the chain that began with this event, as a tree")
     parser.add_argument(
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Show it."""
-    app, ids = told_apart(arguments.words)
+    ids = arguments.words
     if len(ids) + (arguments.chain is not None) > 1:
         msg = "name one event, or one chain with --chain; see inspect --help"
         raise CommandError(msg, Exit.USAGE)
@@ -51,7 +52,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
             return await _show_event(target, name, arguments, terminal)
         return await _show_all(target, arguments, terminal)
 
-    return with_target(app, arguments.backend, terminal, inspect)
+    return with_target(arguments, terminal, inspect)
 
 
 def _event_id(word: str) -> UUID:

@@ -44,7 +44,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     async def replay(target: Target) -> int:
         return await _replay(target, arguments, terminal)
 
-    return with_target(arguments.app, arguments.backend, terminal, replay)
+    return with_target(arguments, terminal, replay)
 
 
 async def _replay(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 
 from necrostack.cli.apps import load_app
 from necrostack.cli.arguments import add_app, add_backend, add_feed, add_json, seconds, whole_number
@@ -13,7 +14,9 @@ from necrostack.cli.feed import source_of
 from necrostack.cli.feeding import check
 from necrostack.cli.lifeline import GRACE, SUPERVISOR, WATCHER, Lifeline
 from necrostack.cli.lines import STDIN
+from necrostack.cli.logs import logging_as
 from necrostack.cli.running import Running
+from necrostack.cli.settings import HANDED_DOWN
 from necrostack.cli.supervisor import Supervisor
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.watcher import Watcher
@@ -44,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         metavar="N",
         type=whole_number,
-        default=1,
         help="handle in N processes, and replace those that die; SIGHUP replaces one after the other",
     )
     parser.add_argument("--concurrency", metavar="N", type=whole_number, help="handle N deliveries at once, per worker")
@@ -67,6 +69,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Run it."""
     # First of all: whoever started this process may end while the application is being imported.
     supervisor, watcher = Lifeline.to(SUPERVISOR), Lifeline.to(WATCHER)
+    # Taken out, as the lines above are: it is for this process alone.
+    os.environ.pop(HANDED_DOWN, None)
     if arguments.check and arguments.feed in (None, STDIN):
         msg = "--check reads a feed twice; name a file with --feed FILE"
         raise CommandError(msg, Exit.USAGE)
@@ -79,7 +83,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     source = None if arguments.feed is None else source_of(arguments.feed)
     if arguments.check:
         check(arguments, spine.backend, terminal)
-    with terminal.logging(logging.DEBUG if arguments.verbose else logging.INFO):
+    with logging_as(arguments, terminal, usual=logging.INFO, tells=supervisor is None):
         if supervisor is not None:
             with among_workers(terminal):
                 return asyncio.run(Worker(spine, arguments, terminal, supervisor).run())

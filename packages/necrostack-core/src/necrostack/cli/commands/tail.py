@@ -57,7 +57,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     async def tail(target: Target) -> int:
         return await _Tail(target.admin, arguments, terminal).run()
 
-    return with_target(arguments.app, arguments.backend, terminal, tail)
+    return with_target(arguments, terminal, tail)
 
 
 class _Tail:
