@@ -95,6 +95,9 @@ def test_json_lists_each_letter_with_all_its_facts(
         (["--type", "CLI_A"], [0]),
         (["--type", "CLI_?"], [0, 1]),
         (["--type", "cli_?"], []),
+        (["--where", "n=1", "--type", "CLI_A"], [0]),
+        (["--where", "n>1"], []),
+        (["--correlation", "6f1c2b52-0a53-4c5c-9d0e-2b8a1f0f7d11"], []),
         (["--organ", "Two"], [1, 2]),
         (["--error", "lost"], [1]),
         (["--error", "KeyError"], [0, 1, 2]),
@@ -304,8 +307,11 @@ def test_what_cannot_be_read_is_not_redriven(
     )
     store.dead[letter.id] = unreadable
 
+    dry = necrostack("dlq", "redrive", "--all", *BACKEND, "--dry-run")
     ended = necrostack("dlq", "redrive", "--all", *BACKEND, "--yes")
 
+    assert dry.told[0] == "necrostack: 0 dead letters would be redriven; nothing was done"
+    assert "cannot be read, so nobody could handle it" in dry.told[1]
     assert (ended.code, ended.out) == (1, "0 of 1 dead letter redriven\n")
     assert "cannot be read, so nobody could handle it" in ended.told[0]
     assert "\\xff\\x1b" in necrostack("dlq", "show", letter.id, *BACKEND).out

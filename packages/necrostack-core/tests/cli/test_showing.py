@@ -103,3 +103,30 @@ def test_progress_is_shown_only_where_a_person_looks(
     assert len(shown) == 3
     assert "10 of 100 redriven, 10/s, 9.0s left" in shown[1]
     assert "50 of 100 redriven, 25/s, 2.0s left" in shown[2]
+
+
+def test_where_nobody_watches_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 5.0, 20.0, 25.0, 50.0])
+    monkeypatch.setattr("necrostack.cli.meter.time.monotonic", lambda: next(moments))
+    meter = Meter(Terminal(), "redriven", 100)
+
+    for count in (10, 20, 30, 80):
+        meter.at(count)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "necrostack: 20%: 20 of 100 redriven, 1/s, 1m20s left",
+        "necrostack: 80%: 80 of 100 redriven, 2/s, 12s left",
+    ]
+
+
+def test_what_is_left_is_known_by_how_much_of_a_file_was_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 30.0])
+    monkeypatch.setattr("necrostack.cli.meter.time.monotonic", lambda: next(moments))
+
+    Meter(Terminal(), "checked").at(600, 0.75)
+
+    assert capsys.readouterr().err == "necrostack: 75%: 600 checked, 20/s, 10s left\n"

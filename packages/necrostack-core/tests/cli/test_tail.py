@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from necrostack import Event
+from necrostack import Event, Settlement
 from necrostack.cli.terminal import Terminal
+from necrostack.delivery import Failure
 from necrostack.errors import BackendUnavailable
 from necrostack.memory_admin import InMemoryAdmin
 
@@ -106,6 +107,64 @@ def test_what_cannot_be_asked_for_is_told(necrostack: Run, lasting: Lasting, wor
     assert told in ended.told[0]
 
 
+def test_events_are_found_by_what_is_in_their_payload(necrostack: Run, lasting: Lasting) -> None:
+    keep(lasting, *numbered(5))
+
+    ended = necrostack("tail", *BACKEND, "--json", "--where", "n>1", "--where", "n!=3")
+
+    assert numbers_in(ended.out) == [2, 4]
+
+
+def test_events_are_found_by_the_organ_that_listens_to_them(
+    necrostack: Run, app: str, handled: Callable[..., None]
+) -> None:
+    handled(1)
+
+    ended = necrostack("tail", app, *BACKEND, "--json", "--organ", "Printer")
+
+    assert [json.loads(line)["event_type"] for line in ended.out.splitlines()] == ["CLI_DOUBLED"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--organ", "Printer"], 2, "--organ needs an APP, which says what the Organ listens to; with --errors it"),
+        (["cli_counting", "--organ", "Nobody"], 5, "the Spine has no Organ 'Nobody'; there are Doubler, Printer"),
+        (["--where", "=1"], 2, "'=1' is no condition; write PATH, PATH=VALUE, PATH!=VALUE or PATH>VALUE"),
+    ],
+)
+def test_what_is_not_there_to_choose_by_is_told(
+    necrostack: Run, app: str, lasting: Lasting, words: list[str], code: int, told: str
+) -> None:
+    ended = necrostack("tail", *words, *BACKEND)
+
+    assert (ended.code, ended.out) == (code, "")
+    assert told in ended.told[0]
+
+
+# --- errors ---------------------------------------------------------------------------------------------
+
+
+def test_what_went_wrong_is_written_also_what_went_again(
+    necrostack: Run, app: str, handled: Callable[..., None], lasting: Lasting
+) -> None:
+    handled(-1, 1, -2, -3)
+    first = necrostack("tail", *BACKEND, "--errors", "--json").out.splitlines()[0]
+    asyncio.run(lasting.admin.redrive(json.loads(first)["id"]))
+
+    ended = necrostack("tail", *BACKEND, "--errors")
+    newest = necrostack("tail", *BACKEND, "--errors", "--json", "--last", "2", "--where", "n<-1", "--organ", "Doubler")
+
+    header, *lines = ended.out.splitlines()
+    assert header.split() == ["given", "up", "letter", "event", "type", "organ", "why"]
+    assert len(lines) == 3
+    assert all(line.endswith("Doubler  attempts_exhausted: ValueError: a negative count") for line in lines)
+    assert [json.loads(line)["event"]["payload"]["n"] for line in newest.out.splitlines()] == [-2, -3]
+    assert necrostack("tail", *BACKEND, "--errors", "--organ", "Printer").told == [
+        "necrostack: no dead letter is as asked for"
+    ]
+
+
 # --- follow ---------------------------------------------------------------------------------------------
 
 
@@ -176,3 +235,21 @@ def test_a_backend_that_goes_away_is_waited_for(
 
     assert numbers_in(ended.out) == [0]
     assert ended.told == ["necrostack: gone fishing; waiting for it"]
+
+
+def test_errors_that_come_are_written_once_each(
+    necrostack: Run, lasting: Lasting, between_looks: Callable[..., None]
+) -> None:
+    (first, second) = (Event(event_type="CLI_A", payload={"n": number}) for number in range(2))
+
+    async def bury(event: Event) -> None:
+        await lasting.enqueue(event)
+        (delivery,) = await lasting.pull()
+        await lasting.settle(Settlement(delivery, dead=[Failure(reason="given up", organ="A")]))
+
+    asyncio.run(bury(first))
+    between_looks(lambda: bury(second), lambda: None, lambda: lasting.admin.redrive("2"), lambda: None)
+
+    ended = necrostack("tail", *BACKEND, "--errors", "--follow", "--json")
+
+    assert [json.loads(line)["event"]["id"] for line in ended.out.splitlines()] == [str(first.id), str(second.id)]

@@ -80,17 +80,17 @@ async def _named(admin: Admin, names: Sequence[str]) -> AsyncIterator[DeadLetter
         yield letter
 
 
-async def choices(letters: AsyncIterator[DeadLetter], terminal: Terminal) -> list[Choice]:
+async def choices(letters: AsyncIterator[DeadLetter], terminal: Terminal, total: int | None) -> list[Choice]:
     """Look which letters there are. One that fails again meanwhile is a new letter, and not among them."""
     found: list[Choice] = []
-    meter = Meter(terminal, "found")
+    meter = Meter(terminal, "found", total)
     async for letter in letters:
-        found.append(Choice(letter.id, letter.organ, _problem(letter)))
+        found.append(Choice(letter.id, letter.organ, problem_of(letter)))
         meter.at(len(found))
     return found
 
 
-def _problem(letter: DeadLetter) -> str:
+def problem_of(letter: DeadLetter) -> str:
     if letter.redriven_at is not None:
         return f"{letter.id} went again before, at {shown(letter.redriven_at)}"
     if letter.event is None:

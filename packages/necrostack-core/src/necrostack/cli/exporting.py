@@ -13,10 +13,12 @@ from necrostack.cli.writing import whole_file
 from necrostack.delivery import DeadLetter
 
 
-async def export(letters: AsyncIterator[DeadLetter], terminal: Terminal, path: str | None, *, events_only: bool) -> int:
+async def export(
+    letters: AsyncIterator[DeadLetter], terminal: Terminal, path: str | None, total: int | None, *, events_only: bool
+) -> int:
     """Write letters, or only their events, one JSON object a line; return how many."""
     count = unreadable = 0
-    meter = Meter(terminal, "exported")
+    meter = Meter(terminal, "exported", total)
     with _lines(path, terminal) as write:
         async for letter in letters:
             if path is None and not terminal.is_read:

@@ -9,6 +9,7 @@ from necrostack.backend import Backend
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import ENVELOPE, Feed, find_bad_lines, source_of
 from necrostack.cli.lines import FeedBroken, Source
+from necrostack.cli.meter import Meter, left
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.spine import Spine
 
@@ -37,9 +38,11 @@ def check(arguments: argparse.Namespace, backend: Backend, terminal: Terminal) -
         CommandError: There are some (exit code 6), or the feed cannot be read to its end.
     """
     lines, bad = 0, 0
+    source, meter = source_of(arguments.feed), Meter(terminal, "checked")
     try:
-        for found in find_bad_lines(source_of(arguments.feed), backend.max_event_size + ENVELOPE, arguments.from_line):
+        for found in find_bad_lines(source, backend.max_event_size + ENVELOPE, arguments.from_line):
             lines += 1
+            meter.at(lines, source.part_read)
             if found is not None:
                 bad += 1
                 if bad <= SHOWN_BAD_LINES:
@@ -62,11 +65,16 @@ def tell_end_of_feed(feed: Feed, first_line: int, terminal: Terminal) -> None:
         terminal.note(f"{feed.source.name} holds no events{more}")
 
 
+def is_shown(feed: Feed | None, terminal: Terminal) -> bool:
+    """Say whether to show how far a run is. Where nobody watches, only what comes to an end is worth a line."""
+    return terminal.is_watched or (feed is not None and feed.source.size is not None)
+
+
 def progress_line(feed: Feed | None, settled: int, dead: int, seconds: float) -> str:
     """Say how far a run is."""
     parts = [f"{settled} handled", f"{settled / seconds:.0f}/s"]
     if dead:
         parts.append(counted(dead, "dead letter"))
-    if feed is not None:
-        parts.insert(0, f"{counted(feed.kept, 'line')} kept")
-    return ", ".join(parts)
+    if feed is None:
+        return ", ".join(parts)
+    return f"{counted(feed.kept, 'line')} kept, {', '.join(parts)}{left(seconds, feed.progress)}"

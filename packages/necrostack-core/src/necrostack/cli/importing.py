@@ -159,7 +159,7 @@ class Importer:
                     if not is_blank(line):
                         present += self._take(line, known)
                     last = line.number
-                    meter.at(last)
+                    meter.at(last, self._source.part_read)
         except (BadLine, FeedBroken) as error:
             where = str(error) if isinstance(error, BadLine) else f"after line {last}: {error}"
             msg = f"{name}, {where}; nothing was imported"

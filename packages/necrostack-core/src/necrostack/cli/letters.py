@@ -7,25 +7,26 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 from necrostack.backend import Admin
 from necrostack.cli.columns import Columns
+from necrostack.cli.conditions import EVENT_FILTERS, add_event_filters, fits
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.meter import Meter
 from necrostack.cli.printable import json_text, printable
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.cli.times import moment, shown, span
 from necrostack.delivery import DeadLetter
 
-FILTERS = ("type", "organ", "error", "since", "until")
+FILTERS = (*EVENT_FILTERS, "organ", "error", "since", "until")
 """The options that choose letters by what they hold."""
 
 
 def add_filters(parser: argparse.ArgumentParser, *, redriven: bool = False) -> None:
     """Add the options that choose letters."""
-    parser.add_argument("--type", metavar="GLOB", help="only events of this type; * and ? stand for anything")
+    add_event_filters(parser)
     parser.add_argument("--organ", metavar="NAME", help="only what this Organ gave up")
     parser.add_argument("--error", metavar="TEXT", help="only this class of error, or errors that say this")
     parser.add_argument(
@@ -48,8 +49,14 @@ async def chosen(admin: Admin, arguments: argparse.Namespace) -> AsyncIterator[D
         redriven=getattr(arguments, "redriven", False),
     )
     async for letter in letters:
-        if glob is None or (letter.event is not None and fnmatchcase(letter.event.event_type, glob)):
+        if fits(letter.event, arguments):
             yield letter
+
+
+async def how_many(admin: Admin, arguments: argparse.Namespace) -> int | None:
+    """Say how many letters will be gone through; None where that is known only in the end."""
+    chooses = getattr(arguments, "redriven", False) or any(getattr(arguments, name) is not None for name in FILTERS)
+    return None if chooses else (await admin.stats()).dead
 
 
 def is_glob(text: str) -> bool:
@@ -93,17 +100,25 @@ async def write_letters(
 
 
 async def write_causes(
-    letters: AsyncIterator[DeadLetter], terminal: Terminal, *, as_json: bool, limit: int | None = None
+    letters: AsyncIterator[DeadLetter],
+    terminal: Terminal,
+    *,
+    as_json: bool,
+    limit: int | None = None,
+    total: int | None = None,
 ) -> int:
     """Write how many letters each cause left, the largest number first, and return how many causes."""
     counts: Counter[tuple[str | None, str | None, str, str]] = Counter()
     newest: dict[tuple[str | None, str | None, str, str], DeadLetter] = {}
+    meter = Meter(terminal, "looked at", total)
     async for letter in letters:
         event_type = None if letter.event is None else letter.event.event_type
         cause = (letter.organ, event_type, letter.reason, letter.error_type)
         counts[cause] += 1
         # Without what may be large: there may be as many causes as letters.
         newest[cause] = replace(letter, event=None, raw=None, traceback="", attempts=())
+        meter.at(counts.total())
+    terminal.clear_status()
     columns = Columns(terminal, "letters", "event type", "organ", "newest", "why, of the newest")
     for cause, count in counts.most_common(limit):
         letter, event_type = newest[cause], cause[1]

@@ -139,6 +139,11 @@ class Source:
                 raise IsADirectoryError(msg)
             self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
 
+    @property
+    def part_read(self) -> float | None:
+        """How much was read, from 0 to 1; None when nobody knows."""
+        return min(self.position / self.size, 1.0) if self.size else None
+
     def chunks(self) -> Iterator[bytes]:
         """Go through the bytes.
 

@@ -1,4 +1,4 @@
-"""How far something is that lasts, where a person looks."""
+"""How far something is that lasts: where a person looks, and, now and then, where nobody does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import time
 
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import span
-
-_REFRESH = 0.2
-"""Seconds between two looks at how far it is."""
 
 
 class Meter:
@@ -27,15 +24,28 @@ class Meter:
         self._total = total
         self._started = self._last = time.monotonic()
 
-    def at(self, count: int) -> None:
-        """Show that so many are done, if that was not shown a moment ago."""
+    def at(self, count: int, part: float | None = None) -> None:
+        """Show that so many are done, if that was not shown a moment ago.
+
+        Args:
+            count: How many.
+            part: How much of it all that is, from 0 to 1, where that is known otherwise than by the total.
+        """
         now = time.monotonic()
-        if not self._terminal.is_watched or now - self._last < _REFRESH:
+        if now - self._last < self._terminal.refresh:
             return
         self._last = now
-        rate = count / (now - self._started)
-        if self._total is None:
-            self._terminal.status(f"{count} {self._done}, {rate:.0f}/s")
-            return
-        left = f", {span((self._total - count) / rate)} left" if rate else ""
-        self._terminal.status(f"{count} of {self._total} {self._done}, {rate:.0f}/s{left}", count / self._total)
+        of = ""
+        if self._total:
+            of, part = f" of {self._total}", min(count / self._total, 1.0)
+        rate = f"{count / (now - self._started):.0f}/s"
+        self._terminal.progress(f"{count}{of} {self._done}, {rate}{left(now - self._started, part)}", part)
+
+
+def left(seconds: float, part: float | None) -> str:
+    """Say how long the rest will take, when so much was done in so many seconds; nothing when nobody knows.
+
+    >>> left(30, 0.25), left(30, None)
+    (', 1m30s left', '')
+    """
+    return f", {span(seconds * (1 - part) / part)} left" if part else ""

@@ -11,7 +11,7 @@ from necrostack.backend import BackendStats
 from necrostack.cli.apps import place_of
 from necrostack.cli.failures import Exit
 from necrostack.cli.feed import Feed, exit_code
-from necrostack.cli.feeding import feed_of, progress_line, tell_end_of_feed
+from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of_feed
 from necrostack.cli.lines import Source
 from necrostack.cli.progress import Watch
 from necrostack.cli.signals import Signals
@@ -22,10 +22,6 @@ from necrostack.instrumentation import together
 from necrostack.memory import InMemoryBackend
 from necrostack.report import RunReport
 from necrostack.spine import Spine
-
-REFRESH = 0.2
-"""Seconds between two looks at how far it is."""
-
 
 class Running:
     """One run, with its feed, its signals and what is shown of it."""
@@ -50,7 +46,7 @@ class Running:
         """Run until idle, stopped or broken, and say how it went."""
         without_feed_until_idle = self._arguments.until_idle and self._feed is None
         running = asyncio.create_task(self._spine.run_until_idle() if without_feed_until_idle else self._spine.run())
-        showing = asyncio.create_task(self._show()) if self._terminal.is_watched else None
+        showing = asyncio.create_task(self._show()) if is_shown(self._feed, self._terminal) else None
         with Signals(self._drain, running.cancel) as signals, self._led(running):
             try:
                 if self._feed is not None:
@@ -149,9 +145,9 @@ class Running:
         """Show how far it is, again and again."""
         started = time.monotonic()
         while True:
-            await asyncio.sleep(REFRESH)
+            await asyncio.sleep(self._terminal.refresh)
             self._show_progress(self._watch.settled_deliveries, self._watch.dead, time.monotonic() - started)
 
     def _show_progress(self, settled: int, dead: int, seconds: float) -> None:
         text = progress_line(self._feed, settled, dead, seconds)
-        self._terminal.status(text, None if self._feed is None else self._feed.progress)
+        self._terminal.progress(text, None if self._feed is None else self._feed.progress)

@@ -16,10 +16,9 @@ from necrostack.cli.child import command_of
 from necrostack.cli.crew import Crew
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code
-from necrostack.cli.feeding import feed_of, progress_line, tell_end_of_feed
+from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of_feed
 from necrostack.cli.lines import Source
 from necrostack.cli.settings import HANDED_DOWN, flags_of
-from necrostack.cli.running import REFRESH
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
 from necrostack.cli.terminal import Terminal, counted
@@ -87,7 +86,7 @@ class Supervisor:
         gathering = asyncio.create_task(crew.all_ready())
         await asyncio.wait({gathering, working}, return_when=asyncio.FIRST_COMPLETED)
         gathering.cancel()
-        showing = asyncio.create_task(self._show(crew)) if self._terminal.is_watched else None
+        showing = asyncio.create_task(self._show(crew)) if is_shown(self._feed, self._terminal) else None
         try:
             if self._feed is not None and not crew.stopping.is_set():
                 await self._give(self._feed, working)
@@ -133,9 +132,9 @@ class Supervisor:
         """Show how far it is, again and again."""
         started = time.monotonic()
         while True:
-            await asyncio.sleep(REFRESH)
+            await asyncio.sleep(self._terminal.refresh)
             text = progress_line(self._feed, *crew.progress, time.monotonic() - started)
-            self._terminal.status(text, None if self._feed is None else self._feed.progress)
+            self._terminal.progress(text, None if self._feed is None else self._feed.progress)
 
 
 def _check(spine: Spine, workers: int) -> None:

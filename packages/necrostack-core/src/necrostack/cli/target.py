@@ -79,6 +79,7 @@ def with_target(arguments: argparse.Namespace, terminal: Terminal, do: Callable[
         return asyncio.run(done())
 
 
+def check_organs(spine: Spine, names: Sequence[str]) -> None:
     """Refuse Organs that a Spine lacks.
 
     Raises:

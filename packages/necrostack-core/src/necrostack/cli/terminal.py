@@ -28,6 +28,10 @@ CLEAR_LINE = "\r\x1b[K"
 """To the line's beginning, and erase it: ECMA-48 `EL`."""
 
 
+_REFRESH, _REFRESH_LINES = 0.2, 10.0
+"""Seconds between two looks at how far something is: for a person, and for a log."""
+
+
 class Terminal:
     """Writes to stdout and stderr as they are at the time of writing.
 
@@ -43,6 +47,11 @@ class Terminal:
     def is_watched(self) -> bool:
         """Whether a person looks at stderr, so that progress is worth showing."""
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def refresh(self) -> float:
+        """Seconds between two times that progress is shown."""
+        return _REFRESH if self.is_watched else _REFRESH_LINES
 
     @property
     def is_read(self) -> bool:
@@ -102,6 +111,18 @@ class Terminal:
         print(printable(without_passwords(line)), file=sys.stderr, flush=True)
 
     # --- the status line ------------------------------------------------------------------------------------
+
+    def progress(self, text: str, done: float | None = None) -> None:
+        """Show how far it is: in the status line, or, where nobody watches, on a line of its own.
+
+        Args:
+            text: What to show.
+            done: How much of it is done, from 0 to 1; None when nobody knows.
+        """
+        if self.is_watched:
+            self.status(text, done)
+        else:
+            self.note(text if done is None else f"{done:.0%}: {text}")
 
     def status(self, text: str, done: float | None = None) -> None:
         """Show how far it is in the last line of the terminal.
@@ -194,7 +215,7 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 # --- the status line ----------------------------------------------------------------------------------------
 
-_BAR_WIDTH = 24
+_WIDEST_BAR, _NARROWEST_BAR = 24, 8
 
 
 def _status_line(text: str, done: float | None) -> str:
@@ -202,21 +223,21 @@ def _status_line(text: str, done: float | None) -> str:
     if done is None:
         return text[:width]
     percent = f"{done:4.0%} "
-    room = width - len(percent) - _BAR_WIDTH - 1
-    if room < 10:
+    bar = min(width - len(percent) - len(text) - 1, _WIDEST_BAR)
+    if bar < _NARROWEST_BAR:
         return f"{percent}{text}"[:width]
-    return f"{_bar(done)} {percent}{text[:room]}"
+    return f"{_bar(done, bar)} {percent}{text}"
 
 
-def _bar(done: float) -> str:
+def _bar(done: float, width: int) -> str:
     if importlib.util.find_spec("rich") is None:
-        return f"[{'#' * round((_BAR_WIDTH - 2) * done):.<{_BAR_WIDTH - 2}}]"
+        return f"[{'#' * round((width - 2) * done):.<{width - 2}}]"
     from rich.console import Console
     from rich.progress_bar import ProgressBar
 
     console = Console(file=sys.stderr)
     with console.capture() as captured:
-        console.print(ProgressBar(total=1.0, completed=done, width=_BAR_WIDTH), end="")
+        console.print(ProgressBar(total=1.0, completed=done, width=width), end="")
     return captured.get().rstrip("\n")
 
 

@@ -42,7 +42,7 @@ async def traces(
 ) -> dict[UUID, Trace]:
     """Find one event, or all of a chain, wherever they are: in the order in which they were kept."""
     found: dict[UUID, Trace] = {}
-    meter, looked_at = Meter(terminal, "looked at"), 0
+    meter, looked_at = Meter(terminal, "events looked at", (await admin.stats()).history), 0
 
     def trace_of(seen: Event | None) -> Trace | None:
         if (

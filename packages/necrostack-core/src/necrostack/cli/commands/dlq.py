@@ -13,6 +13,7 @@ from necrostack.cli.bulk import (
     choices,
     discard_all,
     picked,
+    problem_of,
     redrive_all,
     show_outcome,
     show_problems,
@@ -23,7 +24,16 @@ from necrostack.cli.exporting import export
 from necrostack.cli.facts import letter_facts
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.importing import Importer
-from necrostack.cli.letters import add_filters, chosen, letter_of, none_chosen, show_letter, write_causes, write_letters
+from necrostack.cli.letters import (
+    add_filters,
+    chosen,
+    how_many,
+    letter_of,
+    none_chosen,
+    show_letter,
+    write_causes,
+    write_letters,
+)
 from necrostack.cli.target import Target, add_target, told_apart, with_target
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.delivery import DeadLetter
@@ -129,9 +139,13 @@ def _app_and_file(arguments: argparse.Namespace) -> tuple[str | None, list[str]]
 
 
 async def _list(target: Target, _: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
-    write = write_causes if arguments.group_by else write_letters
-    letters = chosen(target.admin, arguments)
-    if not await write(letters, terminal, as_json=arguments.json, limit=arguments.limit):
+    letters, asked = chosen(target.admin, arguments), {"as_json": arguments.json, "limit": arguments.limit}
+    if arguments.group_by:
+        total = await how_many(target.admin, arguments)
+        count = await write_causes(letters, terminal, total=total, **asked)
+    else:
+        count = await write_letters(letters, terminal, **asked)
+    if not count:
         terminal.note(none_chosen(arguments))
     return Exit.OK
 
@@ -146,8 +160,8 @@ async def _show(target: Target, names: list[str], arguments: argparse.Namespace,
 
 
 async def _export(target: Target, _: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
-    letters = chosen(target.admin, arguments)
-    if not await export(letters, terminal, arguments.output, events_only=arguments.events):
+    letters, total = chosen(target.admin, arguments), await how_many(target.admin, arguments)
+    if not await export(letters, terminal, arguments.output, total, events_only=arguments.events):
         terminal.note(none_chosen(arguments))
     return Exit.OK
 
@@ -159,33 +173,50 @@ async def _redrive(target: Target, names: list[str], arguments: argparse.Namespa
     async def redrive(found: Sequence[Choice]) -> Outcome:
         return await redrive_all(target.admin, found, terminal, rate=arguments.rate, is_named=bool(names))
 
-    return await _repair(redrive, picked(target.admin, names, arguments), arguments, terminal, "redriven")
+    return await _repair(redrive, target, names, arguments, terminal, "redriven")
 
 
 async def _discard(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:
     async def discard(found: Sequence[Choice]) -> Outcome:
         return await discard_all(target.admin, found, terminal, is_named=bool(names))
 
-    return await _repair(discard, picked(target.admin, names, arguments), arguments, terminal, "discarded")
+    return await _repair(discard, target, names, arguments, terminal, "discarded")
 
 
 async def _repair(
     do: Callable[[Sequence[Choice]], Awaitable[Outcome]],
-    letters: AsyncIterator[DeadLetter],
+    target: Target,
+    names: Sequence[str],
     arguments: argparse.Namespace,
     terminal: Terminal,
     done: str,
 ) -> int:
+    letters = picked(target.admin, names, arguments)
     if arguments.dry_run:
-        count = await write_letters(letters, terminal, as_json=arguments.json)
-        terminal.note(f"{counted(count, 'dead letter')} would be {done}; nothing was done")
-        return Exit.OK
-    found = await choices(letters, terminal)
+        return await _show_what_would_be(done, letters, arguments, terminal)
+    found = await choices(letters, terminal, None if names else await how_many(target.admin, arguments))
     if not found:
         terminal.note(none_chosen(arguments))
     elif not arguments.yes:
         confirm(terminal, f"{told(found)} to be {done}")
     return show_outcome(await do(found), done, terminal, as_json=arguments.json)
+
+
+async def _show_what_would_be(
+    done: str, letters: AsyncIterator[DeadLetter], arguments: argparse.Namespace, terminal: Terminal
+) -> int:
+    problems: list[str] = []
+
+    async def noted() -> AsyncIterator[DeadLetter]:
+        async for letter in letters:
+            if done == "redriven" and (problem := problem_of(letter)):
+                problems.append(problem)
+            yield letter
+
+    count = await write_letters(noted(), terminal, as_json=arguments.json) - len(problems)
+    terminal.note(f"{counted(count, 'dead letter')} would be {done}; nothing was done")
+    show_problems(problems, terminal)
+    return Exit.OK
 
 
 async def _import(target: Target, names: list[str], arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -20,6 +20,7 @@ from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code, source_of
 from necrostack.cli.lines import STDIN
 from necrostack.cli.logs import logging_as
+from necrostack.cli.meter import Meter
 from necrostack.cli.signals import Signals
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.errors import EventError
@@ -48,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
     parser.add_argument("--file", metavar="FILE", help="enqueue the events in FILE, one JSON object a line; - is stdin")
     add_feed(parser)
-    parser.add_argument("--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later")
     parser.set_defaults(split=_told_apart)
+    parser.add_argument("--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later")
     add_json(parser, "print an object for each event instead of its id")
 
 
@@ -142,6 +143,15 @@ async def _emit(backend: Backend, event: Event, delay: float) -> None:
 
 
 async def _emit_file(backend: Backend, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    done = "checked" if isinstance(backend, InMemoryBackend) else "enqueued"
+    meter = Meter(terminal, done)
+
+    def show(kept: Sequence[tuple[int, Event]]) -> None:
+        for _, event in kept:
+            _show(terminal, event, as_json=arguments.json)
+        if not sys.stdout.isatty():  # else there are the ids to watch
+            meter.at(feed.kept, feed.progress)
+
     feed = Feed(
         source_of(arguments.file),
         backend,
@@ -149,7 +159,7 @@ async def _emit_file(backend: Backend, arguments: argparse.Namespace, terminal: 
         first_line=arguments.from_line,
         skips=arguments.on_bad_line == "skip",
         max_outage=0.0,
-        on_kept=partial(_show_all, terminal, as_json=arguments.json),
+        on_kept=show,
         on_skipped=terminal.note,
     )
     async with backend:
@@ -161,7 +171,6 @@ async def _emit_file(backend: Backend, arguments: argparse.Namespace, terminal: 
     elif not feed.is_at_end:
         terminal.note(f"stopped: {feed.how_to_go_on}")
     else:
-        done = "checked" if isinstance(backend, InMemoryBackend) else "enqueued"
         terminal.note(f"{counted(feed.kept, 'line')} of {feed.source.name} {done}")
     _warn(terminal, backend)
     return exit_code(feed, signals.first, is_cancelled=feeding.cancelled())
@@ -187,11 +196,6 @@ def _show(terminal: Terminal, event: Event, *, as_json: bool) -> None:
         terminal.data({"id": str(event.id), "event_type": event.event_type})
     else:
         terminal.text(str(event.id))
-
-
-def _show_all(terminal: Terminal, kept: Sequence[tuple[int, Event]], *, as_json: bool) -> None:
-    for _, event in kept:
-        _show(terminal, event, as_json=as_json)
 
 
 def _warn(terminal: Terminal, backend: Backend) -> None:

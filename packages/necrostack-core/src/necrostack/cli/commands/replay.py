@@ -9,7 +9,7 @@ from necrostack.cli.arguments import add_json, add_rate, event_id
 from necrostack.cli.asking import add_yes, confirm
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.meter import Meter
-from necrostack.cli.target import Target, add_target, with_target
+from necrostack.cli.target import Target, add_target, check_organs, with_target
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.cli.times import moment
 from necrostack.errors import NecroStackError
@@ -48,7 +48,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 async def _replay(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
-    _check_organs(target, arguments.organ)
+    if target.spine is not None:
+        check_organs(target.spine, arguments.organ or [])
     asked: dict[str, Any] = {
         "since": arguments.since,
         "until": arguments.until,
@@ -103,18 +104,3 @@ def _tell(terminal: Terminal, count: int, what: str, *, as_json: bool) -> int:
     else:
         terminal.text(f"{counted(count, 'event')} {what}")
     return Exit.OK
-
-
-def _check_organs(target: Target, names: list[str] | None) -> None:
-    """Refuse Organs that the Spine lacks: a delivery for one of them would become a dead letter.
-
-    Raises:
-        CommandError: There is one (exit code 5).
-    """
-    if target.spine is None or not names:
-        return
-    known = [organ.name for organ in target.spine.topology.organs]
-    for name in names:
-        if name not in known:
-            msg = f"the Spine has no Organ {name!r}; there are {', '.join(known)}"
-            raise CommandError(msg, Exit.NOT_FOUND)

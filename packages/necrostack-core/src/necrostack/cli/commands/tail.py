@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from fnmatch import fnmatchcase
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
-from necrostack.backend import Admin, KeptEvent
 from necrostack.cli.arguments import add_json, event_id, whole_number
 from necrostack.cli.columns import Columns
-from necrostack.cli.facts import event_facts
-from necrostack.cli.failures import Exit
-from necrostack.cli.meter import Meter
-from necrostack.cli.printable import json_text
-from necrostack.cli.target import Target, add_target, with_target
+from necrostack.cli.conditions import add_event_filters
+from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.tailing import Events, Followed, Letters
+from necrostack.cli.target import Target, add_target, check_organs, with_target
 from necrostack.cli.terminal import Terminal
-from necrostack.cli.times import moment, shown
+from necrostack.cli.times import moment
 from necrostack.errors import BackendUnavailable
-from necrostack.event import Event
+
+T = TypeVar("T")
 
 _INTERVAL = 0.5
 """Seconds between two looks for what is new."""
@@ -32,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.description = (
         "Write the events that were kept, one a line, oldest first: the last 10 unless --last or --since says more."
+        " With --errors, write dead letters instead: what was given up, by whom, and why."
         " It only looks: nothing is handled, and no group is touched."
     )
     add_target(parser)
@@ -41,10 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", metavar="TIME", type=moment, help="only what was kept then or later: 10m, 2026-03-01T12:00:00Z"
     )
     parser.add_argument("--until", metavar="TIME", type=moment, help="only what was kept before then")
-    parser.add_argument("--type", metavar="GLOB", help="only events of this type; * and ? stand for anything")
     parser.add_argument("--id", metavar="ID", type=event_id, action="append", help="only this event; may be repeated")
-    parser.add_argument("--correlation", metavar="ID", type=event_id, help="only the chain that began with this event")
-    add_json(parser, "write each event as one JSON object, as emit --file and run --feed read it")
+    add_event_filters(parser)
+    parser.add_argument(
+        "--organ",
+        metavar="NAME",
+        help="only events that this Organ of APP listens to; with --errors, only what it gave up",
+    )
+    parser.add_argument(
+        "--errors", action="store_true", help="only what went wrong: dead letters, also those that went again since"
+    )
+    add_json(parser, "write each event as one JSON object, as emit --file and run --feed read it, or each letter")
 
 
 def _number(text: str) -> int:
@@ -55,20 +61,37 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Write them."""
 
     async def tail(target: Target) -> int:
-        return await _Tail(target.admin, arguments, terminal).run()
+        if arguments.errors:
+            return await _Tail(Letters(target.admin, arguments, terminal), arguments, terminal).run()
+        types = _heard(target, arguments.organ)
+        return await _Tail(Events(target.admin, arguments, terminal, types), arguments, terminal).run()
 
     return with_target(arguments, terminal, tail)
 
 
-class _Tail:
-    """Goes through what is kept, and then through what is new again and again."""
+def _heard(target: Target, organ: str | None) -> Sequence[str] | None:
+    """The event types that an Organ listens to; None when none is named.
 
-    def __init__(self, admin: Admin, arguments: argparse.Namespace, terminal: Terminal) -> None:
-        self._admin = admin
+    Raises:
+        CommandError: There is no APP that could say it (exit code 2), or it has no such Organ (5).
+    """
+    if organ is None:
+        return None
+    if target.spine is None:
+        msg = "--organ needs an APP, which says what the Organ listens to; with --errors it needs none"
+        raise CommandError(msg, Exit.USAGE)
+    check_organs(target.spine, [organ])
+    return next(node.listens_to for node in target.spine.topology.organs if node.name == organ)
+
+
+class _Tail(Generic[T]):
+    """Goes through what there is, and then through what is new again and again."""
+
+    def __init__(self, found: Followed[T], arguments: argparse.Namespace, terminal: Terminal) -> None:
+        self._found = found
         self._arguments = arguments
         self._terminal = terminal
-        self._write, self._flush = _writer(terminal, as_json=arguments.json)
-        self._position: str | None = None
+        self._columns = Columns(terminal, *found.header)
 
     async def run(self) -> int:
         last = self._arguments.last
@@ -78,38 +101,22 @@ class _Tail:
         if self._arguments.follow:
             await self._follow()
         elif count == 0:
-            self._terminal.note("no event that is kept is as asked for")
+            self._terminal.note(self._found.nothing)
         return Exit.OK
 
     async def _write_all(self) -> int:
-        count, meter = 0, Meter(self._terminal, "looked at")
-        looked_at = 0
-        async for kept in self._kept():
-            if not self._terminal.is_read:
-                break
-            self._position, looked_at = kept.position, looked_at + 1
-            if self._fits(kept.event):
-                self._write(kept)
-                count += 1
-            else:
-                meter.at(looked_at)
-        self._flush()
+        count = 0
+        async for found in self._found.history():
+            self._write(found)
+            count += 1
+        self._columns.flush()
         return count
 
     async def _write_last(self, last: int) -> int:
-        found: list[KeptEvent] = []
-        meter = Meter(self._terminal, "looked at")
-        looked_at = 0
-        async for kept in self._kept(newest_first=True):
-            self._position, looked_at = self._position or kept.position, looked_at + 1
-            meter.at(looked_at)
-            if len(found) < last and self._fits(kept.event):
-                found.append(kept)
-            if len(found) == last:
-                break
-        for kept in reversed(found):
-            self._write(kept)
-        self._flush()
+        found = await self._found.last(last)
+        for one in found:
+            self._write(one)
+        self._columns.flush()
         return len(found)
 
     async def _follow(self) -> None:
@@ -127,36 +134,13 @@ class _Tail:
 
     async def _write_new(self) -> None:
         try:
-            async for kept in self._kept(after=self._position):
-                self._position = kept.position
-                if self._fits(kept.event):
-                    self._write(kept)
+            async for found in self._found.new():
+                self._write(found)
         finally:
-            self._flush()
+            self._columns.flush()
 
-    def _kept(self, *, after: str | None = None, newest_first: bool = False) -> AsyncIterator[KeptEvent]:
-        asked = self._arguments
-        return self._admin.kept(asked.since, asked.until, after=after, newest_first=newest_first)
-
-    def _fits(self, event: Event) -> bool:
-        asked = self._arguments
-        ids: list[UUID] | None = asked.id
-        return (
-            (asked.type is None or fnmatchcase(event.event_type, asked.type))
-            and (ids is None or event.id in ids)
-            and (asked.correlation is None or event.correlation_id == asked.correlation)
-        )
-
-
-def _writer(terminal: Terminal, *, as_json: bool) -> tuple[Callable[[KeptEvent], None], Callable[[], None]]:
-    """What writes an event, and what writes those that were held back."""
-    if as_json:
-        return (lambda kept: terminal.data(event_facts(kept.event))), lambda: None
-    columns = Columns(terminal, "kept", "event type", "event", "payload")
-
-    def write(kept: KeptEvent) -> None:
-        facts = event_facts(kept.event)
-        payload = json_text(facts["payload"])
-        columns.row(shown(kept.kept_at), kept.event.event_type, str(kept.event.id), payload)
-
-    return write, columns.flush
+    def _write(self, found: T) -> None:
+        if self._arguments.json:
+            self._terminal.data(self._found.facts(found))
+        else:
+            self._columns.row(*self._found.row(found))
