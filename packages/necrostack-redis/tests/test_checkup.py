@@ -25,6 +25,7 @@ SOUND: dict[str, Any] = {
     "aof_enabled": 1,
     "aof_last_write_status": "ok",
     "aof_last_bgrewrite_status": "ok",
+    "aof_last_rewrite_time_sec": 0,
     "rdb_last_bgsave_status": "ok",
 }
 
@@ -80,6 +81,28 @@ async def test_what_would_lose_or_refuse_events_is_found(said: dict[str, Any], s
 
     assert [found.severity for found in findings if what in found.what] == [severity]
     assert all(found.remedy for found in findings if found.severity != "note")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told"),
+    [
+        ({}, True),
+        ({"redis_version": "6.2.14"}, True),
+        ({"redis_version": "8.2.3"}, True),
+        ({"redis_version": "8.4.0"}, False),
+        ({"valkey_version": "9.1.1", "redis_version": "7.2.4"}, True),
+        ({"valkey_version": "9.1.2", "redis_version": "7.2.4"}, False),
+        ({"aof_last_rewrite_time_sec": 1}, False),
+        ({"aof_enabled": 0}, False),
+    ],
+)
+async def test_what_a_torn_file_may_still_hold_is_told_until_it_is_written_anew(
+    said: dict[str, Any], is_told: bool
+) -> None:
+    findings = await told(SOUND | {"aof_last_rewrite_time_sec": -1} | said)
+
+    remedies = [found.remedy for found in findings if "short read while loading the AOF file" in found.what]
+    assert ["BGREWRITEAOF" in remedy for remedy in remedies] == [True] * is_told
 
 
 @pytest.mark.parametrize(("ahead", "what"), [(30.0, "30.0 s ahead of the server's"), (-90.0, "90.0 s behind the")])

@@ -15,6 +15,12 @@ from necrostack_redis.link import Link
 _OLDEST = (6, 2)
 """The oldest server that has every command that is needed: ZMSCORE, XAUTOCLAIM and LMOVE came with 6.2."""
 
+_VALKEY_MENDED, _REDIS_MENDED = (9, 1, 2), (8, 3)
+"""The first versions that are not known to do half of a torn transaction at the start after the next.
+
+https://github.com/valkey-io/valkey/pull/4342; Redis was looked at up to 8.2.
+"""
+
 _NEARLY_FULL = 0.8
 """The part of its memory in use from which on somebody should know."""
 
@@ -38,7 +44,7 @@ async def server_findings(link: Link) -> list[Finding]:
     except BackendError as error:
         remedy = "let this user run INFO and TIME (+info +time in its ACL), or check as one who may"
         return [Finding("warning", f"what the server says of itself cannot be read: {error}", remedy)]
-    findings = [_kind(info), *_memory(info), *_persistence(info), *_replication(info)]
+    findings = [_kind(info), *_memory(info), *_persistence(info), *_torn_file(info), *_replication(info)]
     return findings + _clock(asked_at - (int(seconds) + int(microseconds) / 1e6))
 
 
@@ -97,6 +103,19 @@ def _persistence(info: Mapping[str, Any]) -> Iterator[Finding]:
         what = f"the append-only file is off: a crash loses what came after the last snapshot, {since} s ago"
         what += f" ({changes} changes)"
         yield Finding("warning", what, "set appendonly yes, or say that this may be lost")
+
+
+def _torn_file(info: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say that a torn end of the append-only file may still be in it: docs/how-to/operate-on-redis.md."""
+    is_valkey = "valkey_version" in info
+    mended = _VALKEY_MENDED if is_valkey else _REDIS_MENDED
+    version = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
+    # The server says -1 when it has not written the file anew since it was started.
+    has_old_file = int(info.get("aof_enabled", 0)) and int(info.get("aof_last_rewrite_time_sec", -1)) < 0
+    if has_old_file and tuple(int(part) for part in version.split(".") if part.isdecimal()) < mended:
+        what = "if this server's log says 'short read while loading the AOF file', its next start does half of what was"
+        what += " torn off there, so that events may be there twice"
+        yield Finding("note", what, "then run BGREWRITEAOF (redis-cli), once, before the server is started again")
 
 
 def _replication(info: Mapping[str, Any]) -> Iterator[Finding]:

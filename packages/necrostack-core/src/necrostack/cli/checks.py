@@ -79,4 +79,4 @@ async def backend(found: Backend) -> list[Finding]:
             Finding("error", str(error), "is the server running, is the address right, may this machine connect to it?")
         ]
     except BackendError as error:
-        return [Finding("error", str(error))]
+        return [Finding("error", str(error), "are user and password right, and may that user do what the worker does?")]

@@ -65,7 +65,10 @@ def _backend(arguments: argparse.Namespace, findings: list[Finding]) -> Backend 
             spine = load_app(arguments.app)
         except CommandError as error:
             told = arguments.settings.placed("app", str(error))
-            findings.append(Finding("error", f"{without_passwords(arguments.app)} cannot be imported: {told}"))
+            what = f"{without_passwords(arguments.app)} cannot be imported: {told}"
+            findings.append(
+                Finding("error", what, "mend it; APP is module:attribute, seen from this folder")
+            )
         else:
             findings += checks.topology(spine)
             own = spine.backend
