@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from array import array
+from datetime import UTC, datetime
 from typing import Any
 
+from necrostack.backend import Admin
 from necrostack.cli.arguments import add_json, add_rate, event_id
 from necrostack.cli.asking import add_yes, confirm
 from necrostack.cli.failures import CommandError, Exit
@@ -56,26 +59,36 @@ async def _replay(target: Target, arguments: argparse.Namespace, terminal: Termi
         "event_type": arguments.type,
         "ids": arguments.id,
     }
-    looking = Meter(terminal, "found")
-    count = await target.admin.replay(**asked, dry_run=True, on_progress=looking.at)
-    terminal.clear_status()
+    times = await _times(target.admin, asked, terminal)
+    count = len(times)
     if count == 0:
         msg = "no event that is kept is as asked for"
         if arguments.id:
             raise CommandError(msg, Exit.NOT_FOUND)
         terminal.note(msg)
     if arguments.dry_run or count == 0:
-        return _tell(terminal, 0 if count == 0 else count, "would be replayed", as_json=arguments.json)
+        return _tell(terminal, count, "would be replayed", as_json=arguments.json)
     if not arguments.yes:
         to = f" to {', '.join(arguments.organ)} alone" if arguments.organ else ""
         confirm(terminal, f"{counted(count, 'event')} to be replayed{to}")
-    return await _go(target, asked, count, arguments, terminal)
+    return await _go(target, asked, times, arguments, terminal)
+
+
+async def _times(admin: Admin, asked: dict[str, Any], terminal: Terminal) -> array[float]:
+    """Look when each event was kept that will go: how many there are, and from when on to go on when it is cut short."""
+    times, meter = array("d"), Meter(terminal, "found")
+    async for kept in admin.kept(**asked):
+        times.append(kept.kept_at.timestamp())
+        meter.at(len(times))
+    terminal.clear_status()
+    return times
 
 
 async def _go(
-    target: Target, asked: dict[str, Any], total: int, arguments: argparse.Namespace, terminal: Terminal
+    target: Target, asked: dict[str, Any], times: array[float], arguments: argparse.Namespace, terminal: Terminal
 ) -> int:
-    meter, done = Meter(terminal, "replayed", total), 0
+    total, done = len(times), 0
+    meter = Meter(terminal, "replayed", total)
 
     def progress(count: int) -> None:
         nonlocal done
@@ -93,9 +106,15 @@ async def _go(
     finally:
         # Also when it was interrupted: who begins anew must know that some went.
         if not is_over:
-            terminal.note(f"{done} of {counted(total, 'event')} went again, or some more whose answer was lost")
+            more = f"; --from {_moment(times[done])} goes on, and a few may go twice" if done < total else ""
+            terminal.note(f"{done} of {counted(total, 'event')} went again, or some more whose answer was lost{more}")
     code = _tell(terminal, done, "replayed", as_json=arguments.json)
     return code if is_over else Exit.IN_PART
+
+
+def _moment(seconds: float) -> str:
+    """Write a time as `--from` reads it, no later than it was."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _tell(terminal: Terminal, count: int, what: str, *, as_json: bool) -> int:
