@@ -31,7 +31,7 @@ def installed() -> Iterator[Finding]:
 
 def configured(settings: Settings) -> Iterator[Finding]:
     """Look at what is set elsewhere than on the command line, and by whom."""
-    for told in settings.told(with_flags=False):
+    for told in settings.told_elsewhere():
         yield Finding("note", told)
     if settings.shows_password:
         what = "the backend's URL in pyproject.toml holds a password, and that file is everybody's to read"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from necrostack.cli.printable import json_text, printable, printable_lines
 from necrostack.log import fields_of, logger
 
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
-_LONGEST_LEVEL = 8
-"""Characters: CRITICAL is rare, and may stand out."""
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -39,7 +39,7 @@ def _parts(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
         yield f"{printable(record.name)}: ", "dim"
     yield printable(str(fields.pop("event"))), "bold"
     traceback = fields.pop("traceback", None)
-    for name, value in fields.items():
+    for name, value in _for_people(fields):
         yield f" {printable(name)}=", "dim"
         yield _value(value), ""
     if traceback:
@@ -47,19 +47,35 @@ def _parts(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
         yield f"\n{told}", "dim"
 
 
+def _for_people(fields: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a person wants to know first comes first, and nothing is said twice."""
+    if fields.get("correlation_id") == fields.get("event_id"):
+        fields.pop("correlation_id", None)
+    if str(fields.get("error", "")).startswith(f"{fields.get('error_type')}: "):
+        fields.pop("error_type")
+    last = [(name, fields.pop(name)) for name in _LAST if name in fields]
+    yield from [(name, fields.pop(name)) for name in _FIRST if name in fields]
+    yield from fields.items()
+    yield from last
+
+
+_FIRST = ("organ", "event_type", "attempt", "reason", "error")
+_LAST = ("event_id", "correlation_id")
+
+
 def _value(value: object) -> str:
     """Write a value so that it is one word, or in quotes."""
-    if isinstance(value, str):
-        return value if value.isprintable() and value and not {*' "=,'} & {*value} else json_text(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str) and value and value.isprintable() and not {*value} & {*' "=,'}:
+        return value
     try:
         return json_text(value)
     except (TypeError, ValueError, RecursionError):
-        return printable(repr(type(value)))
+        return f"<{type(value).__name__}>"
 
 
 def _coloured(parts: list[tuple[str, str]]) -> str:
-    import sys
-
     from rich.console import Console
     from rich.text import Text
 

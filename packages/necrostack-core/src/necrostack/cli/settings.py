@@ -15,7 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-from necrostack.cli.arguments import seconds, whole_number
+from necrostack.cli.address import listening_address
+from necrostack.cli.arguments import seconds, stall, whole_number
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.logs import FORMATS, LEVELS, add_log, repeats
 from necrostack.cli.printable import without_passwords
@@ -99,6 +100,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("concurrency", whole_number, 10),
         Setting("max-steps", whole_number, 1_000_000),
         Setting("drain-timeout", seconds, 30.0),
+        Setting("health", listening_address, "127.0.0.1:8080"),
+        Setting("max-stall", stall, 60.0, default=60.0),
         Setting("log-format", one_of(*FORMATS), "console"),
         Setting("log-level", one_of(*LEVELS), "warning"),
         Setting("log-repeats", repeats, "10/60"),
@@ -131,14 +134,24 @@ class Settings:
         table: What the file says, for processes that are to have the same.
     """
 
-    def __init__(self, said: Mapping[str, Said] = MappingProxyType({}), table: str = "{}") -> None:
+    def __init__(
+        self,
+        said: Mapping[str, Said] = MappingProxyType({}),
+        elsewhere: Mapping[str, Said] = MappingProxyType({}),
+        table: str = "{}",
+    ) -> None:
+        """Say what is in force, and what is said elsewhere than on the command line, by whatever settings."""
         self._said = said
+        self._elsewhere = elsewhere
         self.table = table
 
     def placed(self, name: str, message: str) -> str:
         """Put before what is wrong with a setting who said it; APP speaks for itself."""
         said = self._said.get(name)
-        return message if said is None or said.source == _POSITIONAL else f"{said.source}: {message}"
+        if said is None or said.source == _POSITIONAL:
+            return message
+        place = f"{FILE}, [{TABLE}] {name}" if said.source == FILE else said.source
+        return f"{place}: {message}"
 
     @property
     def shows_password(self) -> bool:
@@ -151,11 +164,19 @@ class Settings:
         name = attribute.replace("_", "-")
         return name not in SETTINGS or (name in self._said and self._said[name].is_flag)
 
-    def told(self, *, with_flags: bool = True) -> Iterator[str]:
-        """Say of each setting that somebody set what it is, and who said so; no passwords."""
-        for name, said in self._said.items():
-            if said.value is not None and (with_flags or not said.is_flag):
-                yield f"{name} = {_shown(said.value)}, from {said.source}"
+    def told(self) -> Iterator[str]:
+        """Say of each setting in force that somebody set what it is, and who said so; no passwords."""
+        return _told(self._said)
+
+    def told_elsewhere(self) -> Iterator[str]:
+        """Say the same of what is set elsewhere than on the command line, for whatever command."""
+        return _told(self._elsewhere)
+
+
+def _told(said: Mapping[str, Said]) -> Iterator[str]:
+    for name, each in said.items():
+        if each.value is not None:
+            yield f"{name} = {_shown(each.value)}, from {each.source}"
 
 
 # --- what is said where -----------------------------------------------------------------------------------
@@ -178,7 +199,7 @@ def from_file(folder: Path) -> dict[str, object]:
     tool = found.get("tool", {})
     table = tool.get("necrostack", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
-        raise _refusal(FILE, f"{TABLE} is {_shown(table)}, no table", f'write [{TABLE}] and under it app = "…"')
+        raise _refusal(FILE, f"{TABLE} is {_shown(repr(table))}, no table", f'write [{TABLE}] and under it app = "…"')
     return table
 
 
@@ -196,8 +217,8 @@ def said_in_file(table: Mapping[str, object]) -> dict[str, Said]:
         setting = SETTINGS[key]
         proper = f"write {key} = {json.dumps(setting.example)}"
         if isinstance(value, bool) or not isinstance(value, setting.kinds):
-            raise _refusal(place, f"{_shown(value)} is of the wrong type", proper)
-        found[key] = Said(_read(setting, str(value), place, proper), place)
+            raise _refusal(place, f"{_shown(repr(value))} is of the wrong type", proper)
+        found[key] = Said(_read(setting, str(value), place, proper), FILE)
     return found
 
 
@@ -262,7 +283,7 @@ def _read(setting: Setting, text: str, place: str, proper: str) -> object:
         return setting.read(text)
     except (argparse.ArgumentTypeError, ValueError) as error:
         # Another error quotes nothing that can be relied on.
-        told = str(error) if isinstance(error, argparse.ArgumentTypeError) else f"{_shown(text)} cannot be read"
+        told = str(error) if isinstance(error, argparse.ArgumentTypeError) else f"{_shown(repr(text))} cannot be read"
         raise _refusal(place, told, proper) from error
 
 
@@ -271,7 +292,7 @@ def _refusal(place: str, what: str, proper: str) -> CommandError:
 
 
 def _shown(value: object) -> str:
-    return cut(without_passwords(value if isinstance(value, str) else repr(value)), _LONGEST)
+    return cut(without_passwords(str(value)), _LONGEST)
 
 
 # --- on the command line ----------------------------------------------------------------------------------
@@ -332,7 +353,7 @@ def settle(arguments: argparse.Namespace, folder: Path, environment: Mapping[str
             setattr(arguments, setting.attribute, setting.default)
         else:
             setattr(arguments, setting.attribute, in_force[setting.name].value)
-    return Settings(in_force, json.dumps(table))
+    return Settings(in_force, said, json.dumps(table))
 
 
 def flags_of(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[str | None, dict[str, object]]:
