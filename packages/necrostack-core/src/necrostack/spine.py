@@ -306,11 +306,11 @@ class Spine:
             )
         return others is not None
 
-
-async def _shut_down(organs: list[Organ[Any]]) -> None:
     def _announcer(self, run: Run) -> Announcer:
         return Announcer(self.backend, run.tally, self.topology, self._settings.concurrency, run.in_work)
 
+
+async def _shut_down(organs: list[Organ[Any]]) -> None:
     """Call every shutdown hook, last started first. The first error goes on when all were called."""
     first: Exception | None = None
     for organ in reversed(organs):
