@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import logging
 import os
 import re
 import sys
@@ -123,31 +121,6 @@ def test_an_error_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[st
     Terminal().error("this\nis  wrong")
 
     assert capsys.readouterr().err == "necrostack: error: this is wrong\n"
-
-
-def test_the_log_goes_to_stderr_clear_of_the_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = on_screen(monkeypatch)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    terminal = Terminal()
-    logger = logging.getLogger("necrostack")
-
-    with terminal.logging(logging.INFO):
-        terminal.status("busy")
-        logger.debug("unseen")
-        logger.info("seen", extra={"organ": "A"})
-
-    assert logger.handlers == []
-    cleared, line = screen.getvalue().rsplit(CLEAR_LINE, 1)
-    assert cleared == f"{CLEAR_LINE}busy"
-    assert json.loads(line)["event"] == "seen"
-
-
-def test_logging_that_the_application_configured_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = logging.NullHandler()
-    monkeypatch.setattr(logging.getLogger(), "handlers", [theirs])
-
-    with Terminal().logging(logging.INFO):
-        assert logging.getLogger("necrostack").handlers == []
 
 
 def test_output_after_the_reader_has_gone_is_dropped_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

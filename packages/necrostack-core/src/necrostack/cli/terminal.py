@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import importlib.util
 import io
-import logging
 import os
 import select
 import sys
@@ -22,7 +21,7 @@ from typing_extensions import Buffer
 
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.printable import json_text, printable, printable_lines, without_passwords
-from necrostack.log import JsonFormatter, format_traceback, logger
+from necrostack.log import format_traceback
 
 CLEAR_LINE = "\r\x1b[K"
 """To the line's beginning, and erase it: ECMA-48 `EL`."""
@@ -141,36 +140,6 @@ class Terminal:
             self._status = ""
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
-
-    @contextmanager
-    def logging(self, level: int) -> Iterator[None]:
-        """Send the log to stderr, clear of the status line, unless the application configured its own."""
-        if logger.handlers or logging.getLogger().handlers:
-            yield
-            return
-        handler = _LogHandler(self)
-        handler.setFormatter(JsonFormatter())
-        before = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(level)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(before)
-
-
-class _LogHandler(logging.Handler):
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._terminal.clear_status()
-            print(self.format(record), file=sys.stderr, flush=True)
-        except Exception:  # noqa: BLE001 -- as every handler of the standard library
-            self.handleError(record)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
