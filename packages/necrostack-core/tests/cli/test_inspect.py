@@ -46,7 +46,7 @@ def test_groups_workers_and_the_oldest_pending_are_shown(necrostack: Run, lastin
     assert ended.code == 0
     assert lines[2][:6] == ["default", "1", "3", "0", "0", "1"]
     assert lines[3] == ["4", "events", "in", "the", "history"]
-    assert ["memory", "3", "0.0s"] in lines
+    assert ["memory", "-", "-", "-", "-", "3", "-", "-", "-", "0.0s"] in lines
     assert [line[3] for line in lines[-3:-1]] == [str(event.id) for event in events[:2]]
     assert lines[-1] == ["and", "1", "more"]
 
@@ -59,7 +59,7 @@ def test_json_is_one_object(necrostack: Run, lasting: Lasting) -> None:
 
     assert found["stats"]["queued"] == found["stats"]["pending"] == 1
     assert [group["name"] for group in found["groups"]] == ["default"]
-    assert found["workers"] == [{"name": "memory", "pending": 1, "last_heard": 0.0}]
+    assert found["workers"] == [{"name": "memory", "pending": 1, "last_heard": 0.0, "about": None}]
     assert [pending["event"]["event_type"] for pending in found["pending"]] == ["CLI_0"]
 
 

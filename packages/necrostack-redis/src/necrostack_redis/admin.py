@@ -13,7 +13,8 @@ from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, EventError, check_count
 from necrostack.event import Event, payload_json
 from necrostack.finding import Finding
-from necrostack.fleet import MOST_BYTES, Announcement, read_topology
+from necrostack.fleet import MOST_BYTES, read_topology
+from necrostack.topology import Topology
 from necrostack_redis.checkup import group_findings, server_findings, trust_findings
 from necrostack_redis.config import RedisSettings, check_name
 from necrostack_redis.groups import group_names, look_at, remove
@@ -33,6 +34,7 @@ from necrostack_redis.wire import (
     restored_record,
     size_to_look_at,
 )
+from necrostack_redis.word import read_word
 
 _FIRST_PAGE, _PAGE, _PAGE_BYTES = 25, 100, 16 * 2**20
 """How many entries the first look brings, and one brings at the most; and how many bytes it should not exceed."""
@@ -185,18 +187,17 @@ class RedisAdmin(Admin):
     async def consumers(self) -> Sequence[Consumer]:
         """See `Admin.consumers`."""
         keys = self._keys
-        args = (keys.group, int(self._settings.lease * 1000), MOST_BYTES)
-        found, graphs = await self._link().run(CONSUMERS, (keys.events, keys.inbox, keys.leases, keys.topologies), args)
+        names = (keys.events, keys.inbox, keys.leases, keys.topologies)
+        found, graphs = await self._link().run(CONSUMERS, names, (keys.group, MOST_BYTES))
         topologies = [None, *map(read_topology, graphs)]
         return [
-            Consumer(
-                name=name_of(name),
-                pending=pending,
-                idle=idle / 1000,
-                about=Announcement.from_json(said, topologies[graph]),
-            )
-            for name, pending, idle, said, graph in found
+            self._consumer(name, pending, left, word, topologies[graph]) for name, pending, left, word, graph in found
         ]
+
+    def _consumer(self, name: bytes, pending: int, left: int, word: bytes, topology: Topology | None) -> Consumer:
+        lease, about = read_word(word, topology)
+        idle = (self._settings.lease if lease is None else lease) - left / 1000
+        return Consumer(name=name_of(name), pending=pending, idle=max(idle, 0.0), about=about)
 
     async def groups(self) -> Sequence[Group]:
         """See `Admin.groups`. Each is counted at an instant of its own."""

@@ -252,7 +252,7 @@ class RedisBackend(Backend):
         host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
         self._pid = os.getpid()
         self._consumer = f"{host}-{self._pid}-{uuid.uuid4().hex[:8]}"
-        self._word = Word(self._keys, self._consumer)
+        self._word = Word(self._keys, self._consumer, self.settings.lease)
         self._held: set[Receipt] = set()
         self._unanswered: set[Receipt] = set()
         self._lease = Lease(self._connector, self._keys, self.settings, self._consumer)
@@ -295,6 +295,7 @@ class RedisBackend(Backend):
         names = (keys.events, keys.inbox, keys.leases, keys.topologies, keys.groups)
         made, others = await self._open().link.run(JOIN, names, args)
         if made and self._has_joined:
+            self._word.forget()
             logger.error("group_recreated", extra={"group": keys.group, "app": keys.app})
         self._has_joined = True
         return [name_of(other) for other in others]

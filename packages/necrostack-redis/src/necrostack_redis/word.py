@@ -11,22 +11,23 @@ from necrostack_redis.keys import Keys
 from necrostack_redis.link import Link
 
 _GRAPH_AGAIN = 50.0
-"""Seconds after which the topology goes along again, were it forgotten: less than until an idle worker repeats itself."""
+"""Seconds after which the topology goes along again, should it be forgotten: before an idle worker repeats itself."""
 
 
 class Word:
     """A worker's. Its topology, which may be long, goes with it only when it has to."""
 
-    def __init__(self, keys: Keys, consumer: str) -> None:
+    def __init__(self, keys: Keys, consumer: str, lease: float) -> None:
         self._keys = keys
         self._consumer = consumer
+        self._lease = lease
         self._topology: Topology | None = None
         self._written = 0.0
 
     async def tell(self, link: Link, announcement: Announcement) -> None:
         """Write an announcement in place of the one before."""
         keys, me, topology, now = self._keys, self._consumer, announcement.topology, time.monotonic()
-        fields = [keys.said(me), announcement.to_json()]
+        fields = [keys.said(me), f"{int(self._lease * 1000)} {announcement.to_json()}"]
         if topology is not None and (topology != self._topology or now - self._written > _GRAPH_AGAIN):
             self._topology = None  # until it is there
             fields += [keys.graph(me), json.dumps(topology.to_dict(), separators=(",", ":"))]
@@ -34,8 +35,20 @@ class Word:
         if len(fields) > 2:
             self._topology, self._written = topology, now
 
+    def forget(self) -> None:
+        """Let all be told again: what was told is lost."""
+        self._topology = None
+
     async def take_back(self, link: Link) -> None:
         """Take away all that this worker has told, also which topology it runs."""
         keys, me = self._keys, self._consumer
-        self._topology = None
+        self.forget()
         await link.call("HDEL", keys.topologies, me, keys.said(me), keys.graph(me))
+
+
+def read_word(word: bytes, topology: Topology | None) -> tuple[float | None, Announcement | None]:
+    """Read what a worker wrote, or anybody else: the seconds of its lease, and the rest; None for what is not there."""
+    lease, _, said = word.partition(b" ")
+    # Nobody's lease has more digits, and int() would take its time for millions of them.
+    seconds = int(lease) / 1000 if lease.isdigit() and len(lease) < 16 else None
+    return seconds, Announcement.from_json(said, topology)

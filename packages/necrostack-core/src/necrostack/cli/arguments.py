@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "tail": "write the events that were kept, and those to come",
     "inspect": "show what waits, who works, and where an event is",
     "dlq": "look at dead letters, and let them go again or away",
+    "top": "watch what waits, who works and how fast",
     "replay": "deliver history again",
     "doctor": "find what is wrong, and say what to do",
     "graph": "draw who listens to what, and check it",

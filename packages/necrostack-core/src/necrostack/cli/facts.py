@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from necrostack.backend import BackendStats, Consumer, Group, PendingDelivery
+from necrostack.backend import BackendStats, Group, PendingDelivery
 from necrostack.delivery import DeadLetter
 from necrostack.event import Event
 
@@ -71,8 +71,3 @@ def group_facts(group: Group) -> dict[str, Any]:
         "behind": group.behind,
         "ephemeral_after": group.ephemeral_after,
     }
-
-
-def worker_facts(worker: Consumer) -> dict[str, Any]:
-    """A worker that pulls."""
-    return {"name": worker.name, "pending": worker.pending, "last_heard": worker.idle}

@@ -1,8 +1,8 @@
 -- Lists the workers that are alive.
 --
 -- KEYS: 1 events, 2 inbox, 3 leases, 4 topologies
--- ARGV: 1 group, 2 milliseconds of a lease, 3 how many bytes it may have said of itself
--- Returns: 1 for each its name, how many entries it holds, milliseconds since it was last heard of, what it said of itself
+-- ARGV: 1 group, 2 how many bytes it may have said of itself
+-- Returns: 1 for each its name, how many entries it holds, milliseconds until its lease ends, what it said of itself
 --            ('' for nothing), and the number of its topology (0 for none)
 --          2 those topologies: workers that run the same one share it
 local held = {}
@@ -15,7 +15,7 @@ end
 -- Anybody may have written it: what is too long is passed over here.
 local function told(field)
   local found = redis.call('HGET', KEYS[4], field)
-  return found and #found <= tonumber(ARGV[3]) and found or ''
+  return found and #found <= tonumber(ARGV[2]) and found or ''
 end
 
 local graphs, numbers = {}, {[''] = 0}
@@ -31,7 +31,6 @@ local now, found = milliseconds(), {}
 local leases = redis.call('ZRANGEBYSCORE', KEYS[3], whole(now), '+inf', 'WITHSCORES')
 for i = 1, #leases, 2 do
   local name, left = leases[i], tonumber(leases[i + 1]) - now
-  local graph = number_of(told('graph:' .. name))
-  found[#found + 1] = {name, held[name] or 0, math.max(tonumber(ARGV[2]) - left, 0), told('said:' .. name), graph}
+  found[#found + 1] = {name, held[name] or 0, left, told('said:' .. name), number_of(told('graph:' .. name))}
 end
 return {found, graphs}

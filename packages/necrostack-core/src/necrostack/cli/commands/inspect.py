@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from uuid import UUID
 
 from necrostack.backend import Group, PendingDelivery
 from necrostack.cli.arguments import add_backend, add_json, event_id, whole_number
 from necrostack.cli.columns import Columns
-from necrostack.cli.facts import group_facts, pending_facts, stats_facts, worker_facts
+from necrostack.cli.facts import group_facts, pending_facts, stats_facts
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.fitting import Table
+from necrostack.cli.fleet import (
+    organ_lines,
+    organ_table,
+    remarks,
+    topology_facts,
+    worker_facts,
+    worker_table,
+)
 from necrostack.cli.target import Target, told_apart, with_target
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.cli.times import span
@@ -20,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.usage = "%(prog)s [options] [APP] [ID]\n       %(prog)s [options] [APP] --chain ID"
     parser.description = (
-        "Show the groups with what waits for each, the workers, and what has been pending for longest; or, of one"
+        "Show the groups with what waits for each, the workers with what they say of themselves, what their Organs did,"
+        " what is odd about that, and what has been pending for longest; or, of one"
         " event, where it is; or, of a chain, what led to what. It only looks."
     )
     parser.add_argument("words", nargs="*", metavar="[APP] [ID]", help="a Spine, and the id of an event")
@@ -92,7 +103,7 @@ async def _show_chain(target: Target, root: UUID, arguments: argparse.Namespace,
 
 async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
     admin = target.admin
-    stats, groups, workers = await admin.stats(), await admin.groups(), await admin.consumers()
+    stats, groups, workers, now = await admin.stats(), await admin.groups(), await admin.consumers(), datetime.now(UTC)
     oldest: list[PendingDelivery] = []
     async for pending in admin.pending():
         if len(oldest) == arguments.limit:
@@ -113,10 +124,17 @@ async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Ter
         terminal.table(header, [_row(group) for group in groups])
     else:
         terminal.note("there is no group yet: no worker has pulled")
+                "topologies": topology_facts(workers),
+                "remarks": remarks(workers, now),
     terminal.text(f"{counted(stats.history, 'event')} in the history")
     if workers:
         terminal.text("")
-        terminal.table(("worker", "pending", "last heard"), [(w.name, w.pending, span(w.idle)) for w in workers])
+        _show_table(worker_table(workers, now), terminal)
+    if organs := organ_lines(workers):
+        terminal.text("")
+        _show_table(organ_table(organs), terminal)
+    for remark in remarks(workers, now):
+        terminal.note(remark)
     if oldest:
         _show_pending(oldest, stats.pending, terminal)
     return Exit.OK
@@ -131,6 +149,11 @@ def _row(group: Group) -> list[object]:
 def _show_pending(oldest: list[PendingDelivery], count: int, terminal: Terminal) -> None:
     terminal.text("")
     columns = Columns(terminal, "pending for", "attempt", "event type", "event", "organs", "worker")
+def _show_table(table: Table, terminal: Terminal) -> None:
+    fitted = table.fitted()
+    terminal.table(fitted.header, fitted.rows)
+
+
     for pending in oldest:
         organs = "all" if pending.organs is None else ", ".join(pending.organs)
         facts = (span(pending.idle), str(pending.attempt), pending.event.event_type, str(pending.event.id))
