@@ -115,6 +115,8 @@ async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Ter
                 "stats": stats_facts(stats),
                 "groups": [group_facts(group) for group in groups],
                 "workers": [worker_facts(worker) for worker in workers],
+                "topologies": topology_facts(workers),
+                "remarks": remarks(workers, now),
                 "pending": [pending_facts(pending) for pending in oldest],
             }
         )
@@ -124,8 +126,6 @@ async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Ter
         terminal.table(header, [_row(group) for group in groups])
     else:
         terminal.note("there is no group yet: no worker has pulled")
-                "topologies": topology_facts(workers),
-                "remarks": remarks(workers, now),
     terminal.text(f"{counted(stats.history, 'event')} in the history")
     if workers:
         terminal.text("")
@@ -140,6 +140,11 @@ async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Ter
     return Exit.OK
 
 
+def _show_table(table: Table, terminal: Terminal) -> None:
+    fitted = table.fitted()
+    terminal.table(fitted.header, fitted.rows)
+
+
 def _row(group: Group) -> list[object]:
     stats = group.stats
     times = ["-" if since is None else span(since) for since in (stats.oldest_pending, group.behind)]
@@ -149,11 +154,6 @@ def _row(group: Group) -> list[object]:
 def _show_pending(oldest: list[PendingDelivery], count: int, terminal: Terminal) -> None:
     terminal.text("")
     columns = Columns(terminal, "pending for", "attempt", "event type", "event", "organs", "worker")
-def _show_table(table: Table, terminal: Terminal) -> None:
-    fitted = table.fitted()
-    terminal.table(fitted.header, fitted.rows)
-
-
     for pending in oldest:
         organs = "all" if pending.organs is None else ", ".join(pending.organs)
         facts = (span(pending.idle), str(pending.attempt), pending.event.event_type, str(pending.event.id))
