@@ -25,7 +25,7 @@ def test_help_names_every_command_and_exit_code(necrostack: Run) -> None:
     for name, purpose in COMMANDS.items():
         assert name in ended.out
         assert purpose in ended.out
-    assert "7 done in part" in ended.out
+    assert "7  done in part" in ended.out
 
 
 @pytest.mark.parametrize("command", [*COMMANDS])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 from uuid import UUID
 
 from necrostack.cli.failures import Exit
@@ -18,8 +19,8 @@ COMMANDS: Mapping[str, str] = {
     "emit": "state an event, or a file of events",
     "tail": "write the events that were kept, and those to come",
     "inspect": "show what waits, who works, and where an event is",
-    "dlq": "look at dead letters, and let them go again or away",
     "top": "watch what waits, who works and how fast",
+    "dlq": "look at dead letters, and let them go again or away",
     "replay": "deliver history again",
     "doctor": "find what is wrong, and say what to do",
     "graph": "draw who listens to what, and check it",
@@ -32,9 +33,10 @@ COMMANDS: Mapping[str, str] = {
 
 _EPILOG = """\
 exit codes:
-  0 ok   1 failure   2 usage   3 app cannot be imported   4 backend out of reach   5 not found
-  6 check failed   7 done in part (some lines of a feed, or some dead letters, were left out)   130 interrupted
-  Dead letters alone leave the exit code at 0. A graceful stop by SIGTERM is 0.
+  0  ok         3  app cannot be imported     6  check failed
+  1  failure    4  backend out of reach       7  done in part
+  2  usage      5  not found                130  interrupted
+  Dead letters alone leave it at 0, as does a graceful stop by SIGTERM.
 """
 
 
@@ -49,12 +51,44 @@ class Command(Protocol):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that says what is wrong in one line."""
+    """An ArgumentParser that says what is wrong in one line, and whose help ends with examples.
+
+    Attributes:
+        examples: Commands as they may be typed, each with what it is for.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        self.examples: Sequence[tuple[str, str]] = ()
+
+    def format_help(self) -> str:
+        """Write the help: how to call it, what it does, its arguments, and examples."""
+        self.usage = self.usage or f"%(prog)s [options] {' '.join(_words_of(self))}".rstrip()
+        width = shutil.get_terminal_size().columns - 2
+        self.description = textwrap.fill(" ".join((self.description or "").split()), width)
+        shown = "\n".join(f"  # {purpose}\n  {line}" for line, purpose in self.examples)
+        return super().format_help() + (f"\nexamples:\n{shown}\n" if shown else "")
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
         told = printable(without_passwords(message))
         self.exit(Exit.USAGE, f"necrostack: error: {told}; see {self.prog} --help\n")
+
+
+def _words_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """What is to be said beside options, as usage shows it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield f"{action.metavar} ..."
+        elif not action.option_strings:
+            word = str(action.metavar or "|".join(action.choices or [action.dest]))
+            yield f"[{word}]" if action.nargs == "?" else word
+
+
+def add_examples(parser: argparse.ArgumentParser, *examples: tuple[str, str]) -> None:
+    """Have the help of a command end with examples: each a command as it may be typed, and what it is for."""
+    assert isinstance(parser, Parser)
+    parser.examples = examples
 
 
 def build_parser(argv: Sequence[str] | None = None) -> Parser:
@@ -67,7 +101,13 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
         prog="necrostack",
         description="Run, feed and look at NecroStack applications.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_examples(
+        parser,
+        ("necrostack new shop", "make a project that passes its own tests"),
+        ("necrostack run shop.app --feed orders.ndjson --until-idle", "handle the events in a file, and end"),
+        ("necrostack inspect --backend redis://localhost:6379", "look at what waits, and who works"),
+        ("necrostack tail --help", "see what a command takes, and examples of it"),
     )
     parser.add_argument("--version", action="store_const", const=True, help="show the version and end")
     parser.set_defaults(execute=_without_command, split=None, verbose=False)
@@ -82,12 +122,10 @@ def build_parser(argv: Sequence[str] | None = None) -> Parser:
             help=purpose,
             description=f"{purpose[0].upper()}{purpose[1:]}.",
             epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if called in (None, name):
             command = cast("Command", import_module(f"necrostack.cli.commands.{name}"))
             command.add_arguments(own)
-            own.description = textwrap.fill(own.description or "", 80)
             _add_verbose(own)
             announce(own)
             own.set_defaults(execute=command.execute)
@@ -105,7 +143,7 @@ def add_actions(parser: argparse.ArgumentParser) -> Callable[[str, str], Parser]
             name,
             help=purpose,
             description=f"{purpose[0].upper()}{purpose[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=_EPILOG,
         )
         # What is said before the action must not be taken back by the default of what may follow it.
         _add_verbose(own, default=argparse.SUPPRESS)

@@ -23,11 +23,12 @@ _OFF: Final = "off"
 
 def add_log(parser: argparse.ArgumentParser) -> None:
     """Add what every command has that logs."""
-    parser.add_argument(
+    group = parser.add_argument_group("log")
+    group.add_argument(
         "--log-format", choices=FORMATS, type=str.lower, help="one JSON object a line, or lines for people"
     )
-    parser.add_argument("--log-level", choices=LEVELS, type=str.lower, help="log only this and what is graver")
-    parser.add_argument(
+    group.add_argument("--log-level", choices=LEVELS, type=str.lower, help="log only this and what is graver")
+    group.add_argument(
         "--log-repeats",
         metavar="N/SECONDS",
         type=repeats,

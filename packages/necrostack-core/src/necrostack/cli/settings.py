@@ -316,8 +316,9 @@ def announce(parser: argparse.ArgumentParser) -> None:
 
 _EPILOG = f"""\
 settings:
-  What is not said here is taken from the environment variable in brackets, or else from [{TABLE}] in
-  the {FILE} of the current folder. -v says what is in force, and who said so.
+  What is not said here comes from the environment variable in brackets, or
+  else from [{TABLE}] in the {FILE} of the current folder.
+  -v says what is in force, and who said so.
 """
 
 

@@ -6,15 +6,11 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from necrostack.cli.arguments import COMMANDS, build_parser
+from necrostack.cli.arguments import COMMANDS, add_examples, build_parser
 from necrostack.cli.failures import Exit
 from necrostack.cli.terminal import Terminal
 
-_INSTALL = {
-    "bash": "necrostack completion bash > ~/.local/share/bash-completion/completions/necrostack",
-    "zsh": "necrostack completion zsh > a folder of $fpath, as _necrostack",
-    "fish": "necrostack completion fish > ~/.config/fish/completions/necrostack.fish",
-}
+_SHELLS = ("bash", "zsh", "fish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +34,14 @@ class Option:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    told = "\n".join(f"  {line}" for line in _INSTALL.values())
-    parser.description = "Write the completion script of a shell to stdout."
-    parser.epilog = f"install it once:\n{told}\n\n{parser.epilog}"
-    parser.add_argument("shell", choices=tuple(_INSTALL))
+    parser.description = "Write the completion script of a shell to stdout. Redirected as below it is there for good."
+    parser.add_argument("shell", choices=_SHELLS)
+    add_examples(
+        parser,
+        ("necrostack completion bash > necrostack", "for bash, in ~/.local/share/bash-completion/completions"),
+        ("necrostack completion zsh > ~/.zfunc/_necrostack", "for zsh, if ~/.zfunc is in $fpath before compinit"),
+        ("necrostack completion fish > ~/.config/fish/completions/necrostack.fish", "for fish"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

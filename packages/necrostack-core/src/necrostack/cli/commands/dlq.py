@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from necrostack.cli.arguments import Parser, add_actions, add_backend, add_json, add_rate, whole_number
+from necrostack.cli.arguments import Parser, add_actions, add_backend, add_examples, add_json, add_rate, whole_number
 from necrostack.cli.asking import add_yes, confirm
 from necrostack.cli.bulk import (
     Choice,
@@ -38,6 +38,9 @@ from necrostack.cli.target import Target, add_target, told_apart, with_target
 from necrostack.cli.terminal import Terminal, counted
 from necrostack.delivery import DeadLetter
 
+_ID = "1767225600000-0"
+"""A letter's id, in examples."""
+
 _Do = Callable[[Target, list[str], argparse.Namespace, Terminal], Awaitable[int]]
 
 
@@ -49,14 +52,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = add_actions(parser)
     _add_list(add("list", "write the dead letters, oldest first"))
-    _add_one(add("show", "write all that one dead letter says, with its traceback"), _show)
-    redrive = add("redrive", "deliver dead letters again, each to the Organ that failed")
-    _add_many(redrive, _redrive)
-    add_rate(redrive)
-    _add_one(add("edit", "edit the payload of a dead letter in $EDITOR, and redrive it"), _edit)
-    _add_many(add("discard", "forget dead letters"), _discard)
+    show = add("show", "write all that one dead letter says, with its traceback")
+    _add_one(show, _show)
+    add_examples(
+        show,
+        (f"necrostack dlq show shop.app {_ID}", "why it was given up, its attempts, its payload"),
+        (f"necrostack dlq show --backend redis://localhost {_ID} --json", "the same for a program"),
+    )
+    _add_redrive(add("redrive", "deliver dead letters again, each to the Organ that failed"))
+    edit = add("edit", "edit the payload of a dead letter in $EDITOR, and redrive it")
+    _add_one(edit, _edit)
+    add_examples(
+        edit,
+        (f"necrostack dlq edit shop.app {_ID}", "what is written is checked against the event's class"),
+        (f"EDITOR='code --wait' necrostack dlq edit shop.app {_ID}", "with another editor"),
+    )
+    _add_discard(add("discard", "forget dead letters"))
     _add_export(add("export", "write dead letters to a file, one JSON object a line"))
     _add_import(add("import", "keep the dead letters of such a file again"))
+    add_examples(
+        parser,
+        ("necrostack dlq list shop.app --group-by cause", "how many letters each cause left"),
+        ("necrostack dlq redrive shop.app --organ Billing --dry-run", "what would go again"),
+        ("necrostack dlq redrive shop.app --organ Billing --rate 50", "let it go, 50 a second"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -79,6 +98,13 @@ def _add_list(parser: Parser) -> None:
     parser.add_argument("--group-by", choices=("cause",), help="count the letters that have one cause instead")
     add_json(parser, "write one JSON object a line")
     parser.set_defaults(do=_list, is_for_one=False)
+    add_examples(
+        parser,
+        ("necrostack dlq list shop.app", "those that wait, one a line"),
+        ("necrostack dlq list shop.app --group-by cause", "how many letters each cause left"),
+        ("necrostack dlq list shop.app --since 1h --where 'order.total>=100'", "those of some events"),
+        ("necrostack dlq list shop.app --redriven --json", "those that went again, for a program"),
+    )
 
 
 def _add_one(parser: Parser, do: _Do) -> None:
@@ -100,6 +126,27 @@ def _add_many(parser: Parser, do: _Do) -> None:
     parser.set_defaults(do=do, is_for_one=False, split=_app_and_ids)
 
 
+def _add_redrive(parser: Parser) -> None:
+    _add_many(parser, _redrive)
+    add_rate(parser)
+    add_examples(
+        parser,
+        (f"necrostack dlq redrive shop.app {_ID}", "one letter"),
+        ("necrostack dlq redrive shop.app --error ConnectionError --dry-run", "look first what would go"),
+        ("necrostack dlq redrive shop.app --organ Billing --since 2h --rate 50", "many, 50 a second"),
+        ("necrostack dlq redrive shop.app --all --yes --json", "all of them, from a script"),
+    )
+
+
+def _add_discard(parser: Parser) -> None:
+    _add_many(parser, _discard)
+    add_examples(
+        parser,
+        (f"necrostack dlq discard shop.app {_ID}", "one letter"),
+        ("necrostack dlq discard shop.app --type 'TEST_*' --until 1w", "old ones of some types"),
+    )
+
+
 def _add_export(parser: Parser) -> None:
     add_target(parser)
     add_filters(parser, redriven=True)
@@ -108,6 +155,12 @@ def _add_export(parser: Parser) -> None:
         "--events", action="store_true", help="only their events, as emit --file and run --feed read them"
     )
     parser.set_defaults(do=_export, is_for_one=False)
+    add_examples(
+        parser,
+        ("necrostack dlq export shop.app --output letters.ndjson", "all that wait, for dlq import"),
+        ("necrostack dlq export shop.app --events --output events.ndjson", "their events, for emit --file"),
+        ("necrostack dlq export shop.app --organ Billing | gzip > letters.gz", "some, packed"),
+    )
 
 
 def _add_import(parser: Parser) -> None:
@@ -121,6 +174,11 @@ def _add_import(parser: Parser) -> None:
     add_yes(parser)
     add_json(parser, "write what became of them as one JSON object; with --dry-run each letter, one a line")
     parser.set_defaults(do=_import, is_for_one=False, split=_app_and_file)
+    add_examples(
+        parser,
+        ("necrostack dlq import shop.app letters.ndjson --dry-run", "look first what would be kept"),
+        ("necrostack dlq import --backend redis://localhost letters.ndjson", "on another server"),
+    )
 
 
 def _app_and_ids(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from necrostack.backend import Backend
 from necrostack.cli import checks
 from necrostack.cli.apps import backend_of, load_app
-from necrostack.cli.arguments import add_json
+from necrostack.cli.arguments import add_examples, add_json
 from necrostack.cli.columns import stdout_width
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.logs import logging_as
@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_target(parser)
     add_json(parser, "write one JSON object")
+    add_examples(
+        parser,
+        ("necrostack doctor shop.app", "the application, its topology, and its backend"),
+        ("necrostack doctor --backend rediss://worker@redis.example:6380", "a backend alone"),
+        ("necrostack doctor shop.app --json > doctor.json", "before a rollout: it ends with 6 if there is an error"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -66,9 +72,7 @@ def _backend(arguments: argparse.Namespace, findings: list[Finding]) -> Backend 
         except CommandError as error:
             told = arguments.settings.placed("app", str(error))
             what = f"{without_passwords(arguments.app)} cannot be imported: {told}"
-            findings.append(
-                Finding("error", what, "mend it; APP is module:attribute, seen from this folder")
-            )
+            findings.append(Finding("error", what, "mend it; APP is module:attribute, seen from this folder"))
         else:
             findings += checks.topology(spine)
             own = spine.backend

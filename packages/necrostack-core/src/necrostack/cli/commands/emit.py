@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from necrostack.backend import Backend
 from necrostack.cli.apps import backend_of, load_app
-from necrostack.cli.arguments import add_backend, add_feed, add_json, seconds
+from necrostack.cli.arguments import add_backend, add_examples, add_feed, add_json, seconds
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code, source_of
 from necrostack.cli.lines import STDIN
@@ -52,6 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(split=_told_apart)
     parser.add_argument("--delay", metavar="SECONDS", type=seconds, default=0.0, help="deliver it that much later")
     add_json(parser, "print an object for each event instead of its id")
+    add_examples(
+        parser,
+        (
+            'necrostack emit shop.app ORDER_PLACED \'{"order_id": "1", "total": 25}\'',
+            "one event, checked against its class",
+        ),
+        (
+            "necrostack emit --backend redis://localhost ORDER_PAID @paid.json --delay 60",
+            "one whose payload is in a file, delivered in a minute",
+        ),
+        (
+            "zcat orders.ndjson.gz | necrostack emit shop.app --file - --json",
+            "a file of events, one JSON object a line",
+        ),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from necrostack.cli.apps import load_app
-from necrostack.cli.arguments import add_app, add_json
+from necrostack.cli.arguments import add_app, add_examples, add_json
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.picture import png, svg
 from necrostack.cli.printable import json_text
@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="end with 6 if emitted events go nowhere, or lead back in a loop"
     )
     add_json(parser, "the same as --format json")
+    add_examples(
+        parser,
+        ("necrostack graph shop.app", "a Mermaid diagram, for a Markdown file"),
+        ("necrostack graph shop.app --output shop.svg", "a picture"),
+        ("necrostack graph shop.app --check --json", "in a build: it ends with 6 at dead ends and loops"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

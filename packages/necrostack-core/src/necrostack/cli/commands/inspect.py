@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from necrostack.backend import Group, PendingDelivery
-from necrostack.cli.arguments import add_backend, add_json, event_id, whole_number
+from necrostack.cli.arguments import add_backend, add_examples, add_json, event_id, whole_number
 from necrostack.cli.columns import Columns
 from necrostack.cli.facts import group_facts, pending_facts, stats_facts
 from necrostack.cli.failures import CommandError, Exit
@@ -46,6 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show N pending deliveries at the most; 10 unless given",
     )
     add_json(parser, "write one JSON object; of a chain one for each event, one a line")
+    add_examples(
+        parser,
+        ("necrostack inspect shop.app", "what waits, who works, and what has been pending for longest"),
+        ("necrostack inspect shop.app 6f1c2b52-0a53-4c5c-9d0e-2b8a1f0f7d11", "where one event is"),
+        (
+            "necrostack inspect shop.app --chain 6f1c2b52-0a53-4c5c-9d0e-2b8a1f0f7d11",
+            "what came of one event, as a tree",
+        ),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from string import Template
 
 from necrostack import __version__
-from necrostack.cli.arguments import add_json
+from necrostack.cli.arguments import add_examples, add_json
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.terminal import Terminal
 
@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Make a project in a folder of its name: events, Organs, a Spine, a feed, and tests that pass."
     parser.add_argument("name", metavar="NAME", help="what it is called; its package has _ for - and .")
     add_json(parser, "name the files in one JSON object")
+    add_examples(
+        parser,
+        ("necrostack new shop", "a folder `shop` with a package of that name"),
+        ("necrostack new web-shop --json", "one whose package is web_shop; name the files"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

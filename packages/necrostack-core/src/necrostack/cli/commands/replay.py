@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from necrostack.backend import Admin
-from necrostack.cli.arguments import add_json, add_rate, event_id
+from necrostack.cli.arguments import add_examples, add_json, add_rate, event_id
 from necrostack.cli.asking import add_yes, confirm
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.meter import Meter
@@ -36,6 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rate(parser)
     add_yes(parser)
     add_json(parser, "write how many as one JSON object")
+    add_examples(
+        parser,
+        (
+            "necrostack replay shop.app --type ORDER_PLACED --organ Billing --dry-run",
+            "how many events an Organ would get again",
+        ),
+        (
+            "necrostack replay shop.app --from 2h --to 1h --rate 50",
+            "what was kept within an hour, 50 a second",
+        ),
+        (
+            "necrostack replay shop.app --id 6f1c2b52-0a53-4c5c-9d0e-2b8a1f0f7d11 --yes",
+            "one event, without being asked",
+        ),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -75,7 +90,7 @@ async def _replay(target: Target, arguments: argparse.Namespace, terminal: Termi
 
 
 async def _times(admin: Admin, asked: dict[str, Any], terminal: Terminal) -> array[float]:
-    """Look when each event was kept that will go: how many there are, and from when on to go on when it is cut short."""
+    """Look when each event was kept that will go: how many there are, and where to go on when it is cut short."""
     times, meter = array("d"), Meter(terminal, "found")
     async for kept in admin.kept(**asked):
         times.append(kept.kept_at.timestamp())

@@ -8,7 +8,7 @@ import logging
 import os
 
 from necrostack.cli.apps import load_app
-from necrostack.cli.arguments import add_app, add_backend, add_feed, add_json, seconds, whole_number
+from necrostack.cli.arguments import add_app, add_backend, add_examples, add_feed, add_json, seconds, whole_number
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import source_of
 from necrostack.cli.feeding import check
@@ -63,6 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reload", action="store_true", help="begin again whenever a Python file under the current folder is saved"
     )
     add_json(parser, "end with the report as one JSON object, the last line on stdout")
+    add_examples(
+        parser,
+        (
+            "necrostack run shop.app --backend redis://localhost:6379 --workers 4",
+            "work until SIGTERM or Ctrl-C, in four processes",
+        ),
+        ("necrostack run shop.app --feed orders.ndjson.gz --until-idle", "handle the events in a file, and end"),
+        (
+            "necrostack run shop.app --feed orders.ndjson --check --until-idle",
+            "the same, but only if every line is an event",
+        ),
+        ("necrostack run shop.app --reload", "begin again whenever a file is saved"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic.json_schema import models_json_schema
 
 from necrostack.cli.apps import load_app
-from necrostack.cli.arguments import add_app, add_json
+from necrostack.cli.arguments import add_app, add_examples, add_json
 from necrostack.cli.failures import Exit
 from necrostack.cli.printable import json_text
 from necrostack.cli.terminal import Terminal
@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_app(parser)
     parser.add_argument("--format", choices=("json-schema", "asyncapi"), default="json-schema")
     add_json(parser, "write it in one line")
+    add_examples(
+        parser,
+        ("necrostack schema shop.app > events.schema.json", "a JSON Schema that every event matches"),
+        ("necrostack schema shop.app --format asyncapi > asyncapi.json", "a document for AsyncAPI's tools"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from necrostack.cli.arguments import add_json, event_id, whole_number
+from necrostack.cli.arguments import add_examples, add_json, event_id, whole_number
 from necrostack.cli.columns import Columns
 from necrostack.cli.conditions import add_event_filters
 from necrostack.cli.failures import CommandError, Exit
@@ -51,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--errors", action="store_true", help="only what went wrong: dead letters, also those that went again since"
     )
     add_json(parser, "write each event as one JSON object, as emit --file and run --feed read it, or each letter")
+    add_examples(
+        parser,
+        ("necrostack tail shop.app --follow --type 'ORDER_*'", "what comes, of some types"),
+        (
+            "necrostack tail shop.app --since 1h --organ Billing --where 'total>=100'",
+            "what an Organ got in the last hour, with a large total",
+        ),
+        ("necrostack tail shop.app --errors --follow", "what goes wrong, as it goes wrong"),
+        (
+            "necrostack tail --backend redis://localhost --last 1000 --json > events.ndjson",
+            "the last thousand, as emit --file reads them",
+        ),
+    )
 
 
 def _number(text: str) -> int:

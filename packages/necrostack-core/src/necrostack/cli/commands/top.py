@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from necrostack.backend import Group
-from necrostack.cli.arguments import add_json, whole_number
+from necrostack.cli.arguments import add_examples, add_json, whole_number
 from necrostack.cli.facts import group_facts
 from necrostack.cli.fitting import Table
 from necrostack.cli.fleet import (
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_interval(parser)
     add_json(parser, "write each look as one JSON object, one a line")
+    add_examples(
+        parser,
+        ("necrostack top shop.app", "watch it, until q"),
+        ("necrostack top shop.app --once", "one look, for a log"),
+        ("necrostack top --backend redis://localhost:6379 --interval 10 --json", "for a program"),
+    )
 
 
 def add_interval(parser: argparse.ArgumentParser) -> None:

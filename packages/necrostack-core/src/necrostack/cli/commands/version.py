@@ -6,7 +6,7 @@ import argparse
 import platform
 
 import necrostack
-from necrostack.cli.arguments import add_json
+from necrostack.cli.arguments import add_examples, add_json
 from necrostack.cli.failures import Exit
 from necrostack.cli.terminal import Terminal
 
@@ -14,6 +14,11 @@ from necrostack.cli.terminal import Terminal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_json(parser, "write it as one JSON object, with the versions of Python and pydantic")
+    add_examples(
+        parser,
+        ("necrostack version", "what is installed"),
+        ("necrostack version --json", "the same, with Python and pydantic"),
+    )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
