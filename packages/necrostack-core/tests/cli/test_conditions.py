@@ -16,6 +16,7 @@ PAYLOAD: dict[str, Any] = {
     "customer": {"name": "Ann Lee", "since": "2026-03-01T00:00:00Z"},
     "items": [{"sku": "A1", "count": 2}, {"sku": "B7", "count": 0.5}],
     "code": "007",
+    "one": 1,
 }
 
 
@@ -32,6 +33,7 @@ PAYLOAD: dict[str, Any] = {
         "order.total<1e3",
         "order.paid=true",
         "order.paid!=1",
+        "items.0.count=2",
         "customer.name=Ann*",
         "customer.name=Ann Lee",
         'customer.name="Ann Lee"',
@@ -57,6 +59,8 @@ def test_what_holds(text: str) -> None:
         "items.sku",
         "items.-1.sku=B7",
         "order.total=12*",
+        "order.paid=1",
+        "one=true",
         "order.total>120",
         "order.total>abc",
         "order.paid=1",

@@ -85,7 +85,8 @@ def _is_like(value: object, text: str) -> bool:
     if isinstance(value, str):
         return fnmatchcase(value, text) or json.dumps(value, ensure_ascii=False) == text
     other = _parsed(text)
-    return type(value) is type(other) and value == other if isinstance(value, bool) else value == other
+    # To Python, true is 1.
+    return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
 def _is_in_order(value: object, relation: str, text: str) -> bool:
