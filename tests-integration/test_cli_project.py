@@ -24,7 +24,7 @@ def test_a_new_project_is_typed_and_its_graph_has_no_problems(tmp_path: Path) ->
     run("necrostack", "new", "corner-shop", cwd=tmp_path)
 
     typed = run("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), ".", cwd=tmp_path / "corner-shop")
-    checked = run("necrostack", "graph", "corner_shop.app", "--check", cwd=tmp_path / "corner-shop")
+    checked = run("necrostack", "graph", "--check", cwd=tmp_path / "corner-shop")
 
     assert typed.returncode == 0, typed.stdout
     assert checked.returncode == 0, checked.stderr

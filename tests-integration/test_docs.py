@@ -37,6 +37,7 @@ import necrostack.errors
 import necrostack_redis
 from necrostack.cli.arguments import build_parser
 from necrostack.cli.failures import Exit
+from necrostack.cli.settings import SETTINGS
 from necrostack_redis import RedisSettings
 
 ROOT = Path(__file__).parents[1]
@@ -318,7 +319,8 @@ def documented() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "package", ["necrostack", "necrostack.testing", "necrostack.testing.contract", "necrostack_redis"]
+    "package",
+    ["necrostack", "necrostack.log", "necrostack.testing", "necrostack.testing.contract", "necrostack_redis"],
 )
 def test_every_public_name_is_in_the_reference(package: str) -> None:
     public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
@@ -334,24 +336,6 @@ def test_every_error_is_in_the_reference() -> None:
     }
 
     assert errors - {name.rpartition(".")[2] for name in documented()} == set()
-
-
-def test_the_reference_lists_each_line_of_the_log_with_its_level() -> None:
-    called = {
-        (call.args[0].value, {"exception": "ERROR"}.get(call.func.attr, call.func.attr.upper()))
-        for module in (*SOURCE.rglob("*.py"), *REDIS_SOURCE.rglob("*.py"))
-        for call in ast.walk(ast.parse(module.read_text("utf-8")))
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and isinstance(call.func.value, ast.Name)
-        and call.func.value.id == "logger"
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-    }
-
-    listed = rows_of(DOCS / "reference" / "log-events.md")
-
-    assert {(row[0], row[1]) for row in listed} == called
 
 
 def test_the_reference_lists_each_reason_of_a_dead_letter() -> None:
@@ -396,12 +380,39 @@ def test_the_reference_lists_each_setting_of_redis() -> None:
 
 
 def test_the_reference_lists_each_command_with_its_arguments() -> None:
-    sections = re.split(
-        r"^##+ `([\w ]+)`$", (DOCS / "reference" / "command-line.md").read_text("utf-8"), flags=re.MULTILINE
-    )
+    text = (DOCS / "reference" / "command-line.md").read_text("utf-8")
+    of_the_log = {row[0] for row in rows_in(text.partition("\n## The log\n")[2].partition("\n## ")[0])}
+    sections = re.split(r"^##+ `([\w ]+)`$", text, flags=re.MULTILINE)
     told = {name: {row[0] for row in rows_in(text)} for name, text in zip(sections[1::2], sections[2::2], strict=True)}
 
-    assert told == {name: arguments_of(parser) for name, parser in command_parsers().items()}
+    arguments = {name: arguments_of(parser) for name, parser in command_parsers().items()}
+    assert told == {name: own - of_the_log for name, own in arguments.items()}
+    assert all(of_the_log <= own for own in arguments.values() if "--backend URL" in own)
+
+
+def test_the_reference_lists_each_setting_of_the_command_line() -> None:
+    kinds = {str: "string", int: "integer", float: "number"}
+    settings = {
+        (name, setting.variable, kinds[type(setting.example)], setting.attribute) for name, setting in SETTINGS.items()
+    }
+
+    listed = {row[0]: row[1:] for row in rows_of(DOCS / "reference" / "settings.md")}
+
+    assert {(name, row[0], row[1], name.replace("-", "_")) for name, row in listed.items()} == settings
+    for name, _, _, attribute in settings:
+        assert listed[name][2].strip("`") == taken_by(attribute).strip("`"), name
+
+
+def taken_by(attribute: str) -> str:
+    """Which commands take a setting, in the words of the page."""
+    parsers = command_parsers()
+    options = {name: {action.dest for action in parser._actions} for name, parser in parsers.items()}
+    taking = {name for name, own in options.items() if attribute in own}
+    if attribute == "app":  # some have it among their words
+        return "all that take `APP`"
+    if taking == {name for name, own in options.items() if "backend" in own}:
+        return "all that take `--backend`"
+    return ", ".join(f"`{name}`" for name in sorted(taking))
 
 
 def command_parsers() -> Mapping[str, argparse.ArgumentParser]:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from log_schema import problems_in
+
 ROOT = Path(__file__).parents[1]
 FEED = ROOT / "examples" / "github_webhooks" / "deliveries.ndjson.gz"
 COMMAND = [
@@ -72,9 +74,13 @@ def test_the_report_is_the_same_when_a_worker_is_killed_in_the_middle(redis_url:
         assert program.stdout is not None
         pids: dict[int, int] = {}
         deaths: list[dict[str, Any]] = []
+        lines: list[dict[str, Any]] = []
         victim: int | None = None
         for line in program.stderr:
-            facts: dict[str, Any] = json.loads(line) if line.startswith("{") else {"event": line}
+            if not line.startswith("{"):
+                continue
+            facts: dict[str, Any] = json.loads(line)
+            lines.append(facts)
             if facts["event"] == "worker_started":
                 pids[facts["worker"]] = facts["pid"]
             elif facts["event"] == "worker_died":
@@ -91,3 +97,5 @@ def test_the_report_is_the_same_when_a_worker_is_killed_in_the_middle(redis_url:
     assert code == 0
     assert [(death["pid"], death["exit_code"]) for death in deaths] == [(victim, -signal.SIGKILL)]
     assert report == in_memory
+    assert problems_in(lines) == []
+    assert all("worker" in facts for facts in lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from necrostack.errors import ConfigurationError
-from necrostack.repeats import MAX_KINDS, Repeats, Sampling
+from necrostack.repeats import MAX_KINDS, LeftOut, Repeats, Sampling
 
 
 class Told:
     """What was said of lines that were left out, and a time that stands still unless it is moved."""
 
     def __init__(self) -> None:
-        self.facts: list[Mapping[str, Any]] = []
+        self.all: list[LeftOut] = []
         self.time = 100.0
 
     def repeats(self, first: int = 2, window: float = 60.0) -> Repeats:
-        return Repeats(Sampling(first=first, window=window), self.facts.append, lambda: self.time)
+        return Repeats(Sampling(first=first, window=window), self.all.append, lambda: self.time)
 
 
 KIND = ("dead_lettered", "Billing", "ValueError")
@@ -38,9 +37,7 @@ def test_the_first_lines_of_a_kind_are_written_and_the_others_counted() -> None:
     repeats.end()
 
     assert written == [True, True, False, False, False]
-    assert told.facts == [
-        {"of": "dead_lettered", "organ": "Billing", "error_type": "ValueError", "count": 3, "seconds": 30.0}
-    ]
+    assert told.all == [LeftOut("dead_lettered", "Billing", "ValueError", 3, 30.0)]
 
 
 def test_a_kind_that_is_over_is_told_before_its_next_line_is_written() -> None:
@@ -52,7 +49,7 @@ def test_a_kind_that_is_over_is_told_before_its_next_line_is_written() -> None:
     told.time += 60
 
     assert repeats.admit(KIND)
-    assert [facts["count"] for facts in told.facts] == [1]
+    assert [left_out.count for left_out in told.all] == [1]
 
 
 def test_kinds_do_not_take_from_each_other() -> None:
@@ -61,7 +58,7 @@ def test_kinds_do_not_take_from_each_other() -> None:
 
     assert [repeats.admit(("dead_lettered", organ, error)) for organ in "AB" for error in ("X", "Y")] == [True] * 4
     repeats.end()
-    assert told.facts == []
+    assert told.all == []
 
 
 def test_what_ended_is_told_once() -> None:
@@ -73,7 +70,7 @@ def test_what_ended_is_told_once() -> None:
     repeats.end()
     repeats.end()
 
-    assert len(told.facts) == 1
+    assert len(told.all) == 1
 
 
 @given(
@@ -89,8 +86,8 @@ def test_what_is_written_and_what_is_told_is_all_there_was(lines: list[tuple[str
         told.time += pause
         seen[organ] += repeats.admit(("retry_scheduled", organ, "ValueError"))
     repeats.end()
-    for facts in told.facts:
-        seen[facts["organ"]] += facts["count"]
+    for left_out in told.all:
+        seen[str(left_out.organ)] += left_out.count
 
     assert seen == Counter(organ for organ, _ in lines)
 
@@ -104,15 +101,15 @@ def test_any_number_of_kinds_takes_a_bounded_amount_of_memory_and_nothing_is_los
         repeats.admit(("dead_lettered", "A", f"Error{number}"))
 
     assert len(repeats._windows) == MAX_KINDS
-    assert [facts["error_type"] for facts in told.facts] == [f"Error{number}" for number in range(10)]
+    assert [left_out.error_type for left_out in told.all] == [f"Error{number}" for number in range(10)]
 
 
 async def test_a_window_ends_by_itself_when_nothing_more_comes() -> None:
     ended = asyncio.Event()
-    facts: list[Mapping[str, Any]] = []
+    all_told: list[LeftOut] = []
 
-    def tell(told: Mapping[str, Any]) -> None:
-        facts.append(told)
+    def tell(left_out: LeftOut) -> None:
+        all_told.append(left_out)
         ended.set()
 
     repeats = Repeats(Sampling(first=1, window=0.01), tell)
@@ -120,7 +117,7 @@ async def test_a_window_ends_by_itself_when_nothing_more_comes() -> None:
     repeats.admit(KIND)
     await ended.wait()
 
-    assert [told["count"] for told in facts] == [1]
+    assert [left_out.count for left_out in all_told] == [1]
 
 
 @pytest.mark.parametrize("wrong", [{"first": 0}, {"first": True}, {"window": -1.0}, {"window": float("nan")}])

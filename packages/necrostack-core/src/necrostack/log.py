@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 from necrostack.errors import cut, explain
 from necrostack.event import Event
 from necrostack.handling import now_handling
-from necrostack.repeats import Repeats, Sampling
+from necrostack.repeats import Kind, LeftOut, Repeats, Sampling
 
 __all__ = ["JsonFormatter", "Redaction", "Sampling", "name_handled_event", "set_redaction", "set_sampling"]
 
@@ -186,21 +186,36 @@ def end_repeats() -> None:
         _repeats.end()
 
 
-def _log_repeated(facts: Mapping[str, object]) -> None:
-    logger.warning("repeated", extra={**facts})
+def _log_repeated(left_out: LeftOut) -> None:
+    logger.warning(
+        "repeated",
+        extra={
+            "of": left_out.of,
+            "organ": left_out.organ,
+            "error_type": left_out.error_type,
+            "count": left_out.count,
+            "seconds": left_out.seconds,
+        },
+    )
 
 
 def _prepare(record: logging.LogRecord) -> bool:
     # Formatters of the application's own take this text, where they would have pydantic quote the payload.
     record.exc_text = _traceback(record)
-    error_type = getattr(record, "error_type", None)
-    if _repeats is not None and error_type is not None and record.msg != "repeated":
-        kind = (record.msg, getattr(record, "organ", None), error_type)
-        if not _repeats.admit(kind):
-            return False
+    if _repeats is not None and (kind := _kind(record)) is not None and not _repeats.admit(kind):
+        return False
     if _redaction is not None:
         _redact(record, _redaction)
     return True
+
+
+def _kind(record: logging.LogRecord) -> Kind | None:
+    """Which kind of error a line tells of; None when it tells of none."""
+    error_type = getattr(record, "error_type", None)
+    if error_type is None and record.exc_info and record.exc_info[0] is not None:
+        error_type = record.exc_info[0].__name__
+    is_one = error_type is not None and record.msg != "repeated"
+    return (record.msg, getattr(record, "organ", None), error_type) if is_one else None
 
 
 def _redact(record: logging.LogRecord, redact: Redaction) -> None:

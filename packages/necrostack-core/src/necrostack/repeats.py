@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +39,25 @@ class Sampling:
         check_seconds("window", self.window)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many lines of one kind were not written.
+
+    Attributes:
+        of: Their name.
+        organ: The Organ.
+        error_type: The class of the error.
+        count: How many they were.
+        seconds: In how long.
+    """
+
+    of: object
+    organ: object
+    error_type: object
+    count: int
+    seconds: float
+
+
 class _Window:
     """One kind of error: since when, how many lines were seen, and what ends it when nothing more comes."""
 
@@ -60,14 +79,14 @@ class Repeats:
     def __init__(
         self,
         sampling: Sampling,
-        tell: Callable[[Mapping[str, object]], object],
+        tell: Callable[[LeftOut], object],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Count nothing yet.
 
         Args:
             sampling: How much is written.
-            tell: Called with the facts of what was left out of a window, when that is over.
+            tell: Called with what was left out of a window, when that is over.
             now: Where time comes from, in seconds.
         """
         self.sampling = sampling
@@ -120,9 +139,7 @@ class Repeats:
 
     def _tell_of(self, ended: list[tuple[Kind, _Window]]) -> None:
         # Not under the lock: whatever writes the log is foreign code.
-        for (name, organ, error_type), window in ended:
-            left_out = window.seen - self.sampling.first
-            if left_out > 0:
-                seconds = round(self._now() - window.began, 3)
-                facts = {"of": name, "organ": organ, "error_type": error_type, "count": left_out, "seconds": seconds}
-                self._tell(facts)
+        for kind, window in ended:
+            count = window.seen - self.sampling.first
+            if count > 0:
+                self._tell(LeftOut(*kind, count, round(self._now() - window.began, 3)))

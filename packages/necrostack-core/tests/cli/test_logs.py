@@ -177,7 +177,7 @@ def test_for_people_it_is_a_line_with_what_matters_first(logged: Logged) -> None
 
 
 def test_nothing_is_said_twice_and_times_are_utc() -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "error": "OSError: away",
         "error_type": "OSError",
         "event_id": "1",

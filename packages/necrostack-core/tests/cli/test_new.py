@@ -43,7 +43,7 @@ def test_the_project_runs_on_its_feed(necrostack: Run, folder: Path, monkeypatch
     necrostack("new", "corner-shop")
     monkeypatch.chdir(folder / "corner-shop")
 
-    ended = necrostack("run", "corner_shop.app:spine", "--feed", "orders.ndjson", "--until-idle")
+    ended = necrostack("run", "--feed", "orders.ndjson", "--until-idle")
 
     assert ended.code == 0
     assert ended.out.startswith("order 1 is on its way\norder 2 is on its way\n")

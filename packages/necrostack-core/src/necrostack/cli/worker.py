@@ -77,8 +77,12 @@ def among_workers(terminal: Terminal) -> Iterator[None]:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     terminal.shares_status = terminal.is_watched
-    logger.addFilter(add_number)
+    # A logger's filter sees its own lines alone; those of the root's handlers see everybody's.
+    filtered = [logger, *logging.getLogger().handlers]
+    for each in filtered:
+        each.addFilter(add_number)
     try:
         yield
     finally:
-        logger.removeFilter(add_number)
+        for each in filtered:
+            each.removeFilter(add_number)
