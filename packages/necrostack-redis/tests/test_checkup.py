@@ -49,7 +49,7 @@ async def told(info: dict[str, Any] | Exception, ahead: float = 0.0) -> list[Fin
 
 
 async def test_of_a_sound_server_there_is_only_what_it_is() -> None:
-    assert await told(SOUND) == [Finding("note", "Redis 7.0.15, standalone, master with 1 replicas")]
+    assert await told(SOUND) == [Finding("note", "Redis 7.0.15, standalone, master with 1 replica")]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_of_a_sound_server_there_is_only_what_it_is() -> None:
         ({"aof_last_write_status": "err"}, "error", "the append-only file could not be written"),
         ({"aof_last_bgrewrite_status": "err"}, "error", "the append-only file could not be written"),
         ({"role": "slave", "master_host": "a", "master_port": 1}, "error", "this is a replica of a:1"),
-        ({"redis_version": "6.0.9"}, "error", "Redis 6.0.9, standalone, master with 1 replicas is too old"),
+        ({"redis_version": "6.0.9"}, "error", "Redis 6.0.9, standalone, master with 1 replica is too old"),
         ({"redis_mode": "sentinel"}, "error", "a Sentinel keeps no events"),
         ({"valkey_version": "9.1.0", "redis_version": "7.2.4"}, "note", "Valkey 9.1.0, standalone"),
     ],

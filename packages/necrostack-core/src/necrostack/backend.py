@@ -464,7 +464,8 @@ class Admin(ABC):
         findings = [_on_group(group) for group in await self.groups()]
         async for letter in self.dead_letters():
             dead = (await self.stats()).dead
-            what = f"{dead} dead letters wait, the oldest since {letter.dead_at:%Y-%m-%d %H:%M} UTC"
+            waiting = "1 dead letter waits" if dead == 1 else f"{dead} dead letters wait"
+            what = f"{waiting}, the oldest since {letter.dead_at:%Y-%m-%d %H:%M} UTC"
             remedy = "necrostack dlq list --group-by cause says why; redrive or discard them"
             findings.append(Finding("warning", what, remedy))
             break
@@ -476,5 +477,6 @@ def _on_group(group: Group) -> Finding | None:
     waiting = stats.queued + stats.pending
     if stats.consumers or not waiting:
         return None
-    what = f"{waiting} events wait for the group {group.name!r}, in which no worker is alive"
+    told = "1 event waits" if waiting == 1 else f"{waiting} events wait"
+    what = f"{told} for the group {group.name!r}, in which no worker is alive"
     return Finding("warning", what, "start a worker of that group; if nobody needs it any more, remove the group")

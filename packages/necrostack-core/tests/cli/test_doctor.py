@@ -114,7 +114,7 @@ def test_what_waits_for_nobody_and_dead_letters_are_found(necrostack: Run, lasti
     ended = necrostack("doctor", *BACKEND, "--json")
 
     waiting, dead = findings(ended.out)[1:]
-    assert waiting == ("warning", "1 events wait for the group 'default', in which no worker is alive")
+    assert waiting == ("warning", "1 event waits for the group 'default', in which no worker is alive")
     assert dead[1].startswith("2 dead letters wait, the oldest since 2")
 
 

@@ -68,17 +68,23 @@ def test_columns_are_as_wide_as_the_rows_that_came_first(capsys: pytest.CaptureF
     ]
 
 
-@pytest.mark.parametrize(("width", "kept"), [(52, 20), (20, 14)])
-def test_where_a_person_looks_the_last_column_is_cut(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, kept: int
+@pytest.mark.parametrize(
+    ("width", "payload", "lines"),
+    [
+        (52, "日本" * 20, [f"12345678  {'日本' * 10}…"]),
+        (20, "日本" * 20, ["12345678", f"    {'日本' * 3}日…"]),
+        (20, "0123456789", ["12345678  0123456789"]),
+    ],
+)
+def test_where_a_person_looks_the_last_column_is_cut_or_has_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, payload: str, lines: list[str]
 ) -> None:
-    """To what is left of its line; to the end of a second line where that is next to nothing."""
     monkeypatch.setattr("necrostack.cli.columns.stdout_width", lambda: width)
     columns = Columns(Terminal(), "id", "payload")
-    columns.row("12345678", "日本" * 20)
+    columns.row("12345678", payload)
     columns.flush()
 
-    assert capsys.readouterr().out.splitlines()[1] == f"12345678  {('日本' * 20)[:kept]}…"
+    assert capsys.readouterr().out.splitlines()[1:] == lines
 
 
 def test_what_moves_the_cursor_is_written_as_an_escape() -> None:

@@ -54,7 +54,8 @@ def _kind(info: Mapping[str, Any]) -> Finding:
     # Valkey says in redis_version with what it is compatible.
     compatible = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2] if part.isdecimal())
     mode, role = info.get("redis_mode", "standalone"), info.get("role", "master")
-    what = f"{name} {version}, {mode}, {role} with {info.get('connected_slaves', 0)} replicas"
+    replicas = int(info.get("connected_slaves", 0))
+    what = f"{name} {version}, {mode}, {role} with {replicas} {'replica' if replicas == 1 else 'replicas'}"
     if mode == "sentinel":
         return Finding(
             "error", f"{what}: a Sentinel keeps no events", "write redis+sentinel://… with its master's name"

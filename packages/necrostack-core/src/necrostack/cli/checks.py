@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 
 from necrostack.backend import Backend
 from necrostack.cli.settings import Settings
+from necrostack.cli.terminal import counted
 from necrostack.errors import BackendError, BackendUnavailable
 from necrostack.finding import Finding
 from necrostack.memory import InMemoryBackend
@@ -51,7 +52,7 @@ def _is_installed(name: str) -> bool:
 def topology(spine: Spine) -> Iterator[Finding]:
     """Look at who listens to what."""
     graph = spine.topology
-    yield Finding("note", f"{len(graph.organs)} Organs, {len(graph.event_types)} event types")
+    yield Finding("note", f"{counted(len(graph.organs), 'Organ')}, {counted(len(graph.event_types), 'event type')}")
     for event_type in graph.dead_ends:
         organs = " and ".join(organ.name for organ in graph.organs if event_type in (organ.emits or ()))
         what = f"{organs} may emit {event_type!r}, but nobody listens to it"

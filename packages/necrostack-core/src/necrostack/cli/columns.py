@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
@@ -16,6 +17,8 @@ _FIRST = 100
 
 _LEAST = 40
 """Fewer cells of a terminal say too little of an error or a payload."""
+
+_INDENT = "    "
 
 
 class Columns:
@@ -51,13 +54,13 @@ class Columns:
         begin = "".join(
             cell + " " * (max(width - cells_of(cell), 0) + 2) for cell, width in zip(cells, widths, strict=True)
         )
-        return f"{begin}{last if self._width is None else cut(last, self._room(begin))}".rstrip()
-
-    def _room(self, begin: str) -> int:
-        """What is left of a line after its beginning; of two lines where that is too little to say anything."""
-        assert self._width is not None
+        if self._width is None:
+            return f"{begin}{last}".rstrip()
         left = self._width - cells_of(begin)
-        return left if left >= _LEAST else left + self._width
+        if left >= _LEAST or cells_of(last) <= left:
+            return f"{begin}{cut(last, left)}".rstrip()
+        # Too little is left to say anything.
+        return f"{begin.rstrip()}\n{_INDENT}{cut(last, self._width - len(_INDENT))}"
 
 
 def cut(text: str, room: int) -> str:
@@ -75,6 +78,23 @@ def cut(text: str, room: int) -> str:
             break
         kept += char
     return f"{kept}…" if room > 0 else ""
+
+
+def hanging(text: str, begin: str, then: str | None = None) -> str:
+    """Begin a sentence; where a person looks, break it into lines that are indented as far as it was begun.
+
+    Args:
+        text: The sentence.
+        begin: What stands before it.
+        then: What stands before each further line, if not blanks.
+    """
+    width = stdout_width()
+    if width is None:
+        return f"{begin}{text}"
+    then = " " * cells_of(begin) if then is None else then
+    room = max(width - cells_of(begin), _LEAST // 2)
+    first, *rest = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    return "\n".join([f"{begin}{first}", *(f"{then}{line}" for line in rest)])
 
 
 def cells_of(text: str) -> int:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from necrostack.backend import Admin
-from necrostack.cli.columns import Columns
+from necrostack.cli.columns import Columns, hanging
 from necrostack.cli.conditions import EVENT_FILTERS, add_event_filters, fits
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.failures import CommandError, Exit
@@ -156,7 +156,7 @@ def show_letter(letter: DeadLetter, terminal: Terminal) -> None:
     lines = [f"dead letter {printable(letter.id)}", f"  given up     {shown(letter.dead_at)}"]
     if letter.redriven_at is not None:
         lines.append(f"  went again   {shown(letter.redriven_at)}")
-    lines += [f"  organ        {printable(letter.organ or '-')}", f"  why          {printable(why(letter))}"]
+    lines += [f"  organ        {printable(letter.organ or '-')}", hanging(printable(why(letter)), "  why          ")]
     if letter.event is not None:
         event = letter.event
         lines += [
@@ -170,7 +170,7 @@ def show_letter(letter: DeadLetter, terminal: Terminal) -> None:
         lines += ["", counted(len(letter.attempts), "attempt")]
     for attempt in letter.attempts:
         then = "" if attempt.delay is None else f", again after {attempt.delay:.1f}s"
-        lines.append(f"  {shown(attempt.time)}  {printable(attempt.error)}{then}")
+        lines.append(hanging(f"{printable(attempt.error)}{then}", f"  {shown(attempt.time)}  "))
     if letter.traceback:
         lines += ["", "traceback", *(f"  {printable(line)}" for line in letter.traceback.splitlines())]
     terminal.text("\n".join([*lines, "", *_content(letter)]))

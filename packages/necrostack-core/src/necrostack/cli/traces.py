@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from necrostack.backend import Admin, PendingDelivery
+from necrostack.cli.columns import hanging
 from necrostack.cli.facts import event_facts, letter_facts, pending_facts
 from necrostack.cli.letters import why
 from necrostack.cli.meter import Meter
@@ -93,7 +94,7 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
         f"  came of      {event.causation_id or '-'}",
         *(f"  header       {printable(name)}: {printable(value)}" for name, value in event.headers.items()),
         *(f"  kept         {shown(moment)}" for moment in trace.kept or ()),
-        *(f"  {state}" for state in _states(trace)),
+        *(hanging(state, "  ", "    ") for state in _states(trace)),
     ]
     if not trace.kept:
         lines.append("  kept         not in the history any more")
@@ -129,7 +130,8 @@ def show_chain(found: dict[UUID, Trace], terminal: Terminal) -> None:
         trace, own, below = waiting.pop()
         terminal.text(f"{own}{_summary(trace, begin, is_known=trace.event.causation_id in found)}")
         for state in _states(trace):
-            terminal.text(f"{below}{trunk if trace.event.id in children else '   '}  {state}")
+            begin_of_line = f"{below}{trunk if trace.event.id in children else '   '}  "
+            terminal.text(hanging(state, begin_of_line, f"{begin_of_line}  "))
         following = children.pop(trace.event.id, [])
         for number, child in reversed([*enumerate(following, 1)]):
             is_last = number == len(following)
