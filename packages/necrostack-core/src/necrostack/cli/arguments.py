@@ -202,6 +202,26 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", metavar="N", type=_rate, help="at most so many a second")
 
 
+def add_interval(parser: argparse.ArgumentParser, default: float) -> None:
+    """Add how often, and how many times, something is looked at. Both are None unless given."""
+    told = f"from one look to the next; {default:g} unless given"
+    parser.add_argument("--interval", metavar="SECONDS", type=_interval, help=told)
+    count = parser.add_mutually_exclusive_group()
+    count.add_argument("--count", metavar="N", type=whole_number, help="end after N looks")
+    count.add_argument("--once", action="store_const", dest="count", const=1, help="the same as --count 1")
+
+
+def _interval(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86_400:
+        msg = f"{text!r} is no number of seconds, from 0.1 to 86400"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
 def event_id(text: str) -> UUID:
     """Read the id of an event, for argparse."""
     try:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Literal
 from xml.sax.saxutils import escape
 
+from necrostack.cli.charts import NO_FIGURES, Figures
 from necrostack.cli.columns import cells_of, cut
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.layers import Line, Point, Size, lay_out
@@ -59,7 +60,7 @@ class Node:
     note: str
 
 
-def nodes_of(topology: Topology) -> dict[str, Node]:
+def nodes_of(topology: Topology, figures: Figures = NO_FIGURES) -> dict[str, Node]:
     """Say what is to be drawn, each node with a key of its own."""
     alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for name in topology.event_types:
@@ -72,14 +73,15 @@ def nodes_of(topology: Topology) -> dict[str, Node]:
         note = {"outside": "from outside", "nobody": "nobody listens"}.get(kind, "")
         nodes[f"event:{names[0]}"] = Node(kind, tuple(names), note)
     for organ in topology.organs:
-        note = "may emit anything" if organ.emits is None else ""
+        told = [*(["may emit anything"] if organ.emits is None else []), *figures.of_organ(organ.name)]
+        note = ", ".join(told)
         nodes[f"organ:{organ.name}"] = Node("organ", (organ.name,), note)
     return nodes
 
 
-def svg(topology: Topology) -> Iterator[str]:
+def svg(topology: Topology, figures: Figures = NO_FIGURES) -> Iterator[str]:
     """Draw a picture in SVG, line by line: event types and Organs in turns, from left to right."""
-    nodes = nodes_of(topology)
+    nodes = nodes_of(topology, figures)
     looping = _looping(topology)
     key_of = {name: key for key, node in nodes.items() if node.kind != "organ" for name in node.names}
     lines: dict[tuple[str, str], bool] = {}

@@ -4,42 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from necrostack.backend import Admin
 from necrostack.cli.failures import Exit
-from necrostack.cli.looks import Look, look
+from necrostack.cli.looks import Look
 from necrostack.cli.screen import Line, Screen, can_redraw, quitting, wrapped
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import shown, span
 from necrostack.patience import TROUBLE
 
-Draw = Callable[[Look, int | None], Sequence[Line]]
+LookT = TypeVar("LookT", bound=Look)
+SeenT = TypeVar("SeenT", bound=Look, contravariant=True)
+
+INTERVAL = 2.0
+"""Seconds between two looks unless somebody says otherwise: as often as workers say what they do."""
+
+Draw = Callable[[LookT, int | None], Sequence[Line]]
 """Writes what was seen in lines of so many cells; None for as long as they are."""
 
-Facts = Callable[[Look], Mapping[str, Any]]
+Facts = Callable[[LookT], Mapping[str, Any]]
 """Writes what was seen as JSON-compatible values."""
 
 
-class View(Protocol):
+class View(Protocol[SeenT]):
     """Where it is shown."""
 
-    def show(self, seen: Look) -> None:
+    def show(self, seen: SeenT) -> None:
         """Show what was seen."""
 
-    def away(self, seen: Look | None, told: str) -> None:
+    def away(self, seen: SeenT, told: str) -> None:
         """Show that nothing can be seen now, and what was seen last."""
 
 
-async def watch(admin: Admin, view: View, terminal: Terminal, interval: float, count: int | None) -> int:
+async def watch(
+    look: Callable[[LookT | None], Awaitable[LookT]],
+    view: View[LookT],
+    terminal: Terminal,
+    interval: float,
+    count: int | None,
+) -> int:
     """Show what a backend holds, again and again. One that goes away is waited for.
 
     Args:
-        admin: Of the backend.
+        look: Looks at it, given what was seen before.
         view: Where to show it.
         terminal: Whose stdout it is.
         interval: Seconds from one look to the next.
@@ -53,17 +64,23 @@ async def watch(admin: Admin, view: View, terminal: Terminal, interval: float, c
     """
     enough = asyncio.Event()
     with quitting(enough.set):
-        await _Watching(admin, view, interval, enough).go_on(terminal, count)
+        await _Watching(look, view, interval, enough).go_on(terminal, count)
     return Exit.OK
 
 
-class _Watching:
-    def __init__(self, admin: Admin, view: View, interval: float, enough: asyncio.Event) -> None:
-        self._admin = admin
+class _Watching(Generic[LookT]):
+    def __init__(
+        self,
+        look: Callable[[LookT | None], Awaitable[LookT]],
+        view: View[LookT],
+        interval: float,
+        enough: asyncio.Event,
+    ) -> None:
+        self._look_at = look
         self._view = view
         self._interval = interval
         self._enough = enough
-        self._seen: Look | None = None
+        self._seen: LookT | None = None
         self._away_since: float | None = None
 
     async def go_on(self, terminal: Terminal, count: int | None) -> None:
@@ -77,7 +94,7 @@ class _Watching:
 
     async def _look(self) -> bool:
         """Look once and show it; return whether anything was seen."""
-        begun, looking = time.monotonic(), asyncio.ensure_future(look(self._admin, self._seen))
+        begun, looking = time.monotonic(), asyncio.ensure_future(self._look_at(self._seen))
         try:
             while not looking.done():
                 if await self._has_enough(self._interval, looking):
@@ -109,7 +126,9 @@ class _Watching:
 
 
 @contextmanager
-def view(terminal: Terminal, draw: Draw, facts: Facts, *, as_json: bool, redraws: bool) -> Iterator[View]:
+def view(
+    terminal: Terminal, draw: Draw[LookT], facts: Facts[LookT], *, as_json: bool, redraws: bool
+) -> Iterator[View[LookT]]:
     """Choose where it is shown: as objects, in the whole terminal where that can be, or as a block for each look."""
     if as_json:
         yield _Objects(terminal, facts)
@@ -121,50 +140,50 @@ def view(terminal: Terminal, draw: Draw, facts: Facts, *, as_json: bool, redraws
 
 
 @dataclass
-class _Objects:
+class _Objects(Generic[LookT]):
     """A JSON object for each look, one a line."""
 
     terminal: Terminal
-    facts: Facts
+    facts: Facts[LookT]
 
-    def show(self, seen: Look) -> None:
+    def show(self, seen: LookT) -> None:
         self.terminal.data({"time": shown(seen.time), **self.facts(seen)})
 
-    def away(self, seen: Look | None, told: str) -> None:
+    def away(self, seen: LookT, told: str) -> None:
         self.terminal.data({"time": shown(datetime.now(UTC)), "error": told})
 
 
 @dataclass
-class _Blocks:
+class _Blocks(Generic[LookT]):
     """Plain lines, a block for each look."""
 
     terminal: Terminal
-    draw: Draw
+    draw: Draw[LookT]
     is_first: bool = True
     is_away: bool = False
 
-    def show(self, seen: Look) -> None:
+    def show(self, seen: LookT) -> None:
         lines = "\n".join(line.text.rstrip() for line in self.draw(seen, None))
         self.terminal.text(lines if self.is_first else f"\n{lines}")
         self.is_first = self.is_away = False
 
-    def away(self, seen: Look | None, told: str) -> None:
+    def away(self, seen: LookT, told: str) -> None:
         if not self.is_away:
             self.terminal.note(told)
         self.is_away = True
 
 
 @dataclass
-class _Redrawn:
+class _Redrawn(Generic[LookT]):
     """Always in the same place."""
 
     screen: Screen
-    draw: Draw
+    draw: Draw[LookT]
 
-    def show(self, seen: Look) -> None:
+    def show(self, seen: LookT) -> None:
         self.screen.show(self.draw(seen, self.screen.width))
 
-    def away(self, seen: Look | None, told: str) -> None:
+    def away(self, seen: LookT, told: str) -> None:
         width = self.screen.width
-        last = [] if seen is None else [Line(line.text, "quiet") for line in self.draw(seen, width)]
+        last = [Line(line.text, "quiet") for line in self.draw(seen, width)]
         self.screen.show([*(Line(part, "bad") for part in wrapped(told, width)), Line(""), *last])

@@ -1,32 +1,39 @@
-"""`necrostack graph`: who listens to what."""
+"""`necrostack graph`: who listens to what, and what goes on there."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from necrostack.cli.apps import load_app
-from necrostack.cli.arguments import add_app, add_examples, add_json
+from necrostack.cli.arguments import add_app, add_backend, add_examples, add_interval, add_json
+from necrostack.cli.charts import NO_FIGURES, Figures, dot, mermaid, text
 from necrostack.cli.failures import CommandError, Exit
+from necrostack.cli.fleet import remarks
+from necrostack.cli.flow import Flow, FlowLook, FlowLooker, running_topology
 from necrostack.cli.picture import png, svg
 from necrostack.cli.printable import json_text
+from necrostack.cli.screen import Line, can_redraw, wrapped
+from necrostack.cli.target import Target, with_target
 from necrostack.cli.terminal import Terminal, counted
+from necrostack.cli.times import shown
+from necrostack.cli.watching import INTERVAL, view, watch
 from necrostack.cli.writing import whole_file
 from necrostack.topology import Topology
 
-_OUTSIDE, _NOBODY = "outside", "nobody"
-"""The nodes where events come from that no Organ emits, and where those go that nobody listens to."""
+_FORMATS = ("mermaid", "dot", "text", "json", "svg", "png")
 
-
-_FORMATS = ("mermaid", "dot", "json", "svg", "png")
+_NOBODY_SPEAKS = "no worker is alive that says what it runs; name an APP, whose topology is known"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.description = (
         "Draw the Organs of a Spine and the event types between them, as their annotations say. An Organ "
-        "without a return annotation may emit anything; nothing is drawn for that."
+        "without a return annotation may emit anything; nothing is drawn for that. With --live, say beside it what "
+        "goes on: in a terminal as text that is drawn again and again until q or Ctrl-C, else once."
     )
     add_app(parser)
     parser.add_argument(
@@ -36,19 +43,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="end with 6 if emitted events go nowhere, or lead back in a loop"
     )
-    add_json(parser, "the same as --format json")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="with what the workers do: how much goes where, what is pending, and dead letters; without APP, what the "
+        "workers run that --backend leads to",
+    )
+    add_backend(parser)
+    add_interval(parser, INTERVAL)
+    add_json(parser, "the same as --format json; with --interval or --count one object a line for each look")
     add_examples(
         parser,
         ("necrostack graph shop.app", "a Mermaid diagram, for a Markdown file"),
         ("necrostack graph shop.app --output shop.svg", "a picture"),
         ("necrostack graph shop.app --check --json", "in a build: it ends with 6 at dead ends and loops"),
+        ("necrostack graph --live --backend redis://localhost:6379", "what goes on in the workers there"),
     )
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Draw it."""
+    if arguments.live:
+        return with_target(arguments, terminal, lambda target: _live(target, arguments, terminal))
+    if arguments.interval is not None or arguments.count is not None:
+        msg = "--interval, --count and --once are for --live: nothing else changes from one look to the next"
+        raise CommandError(msg, Exit.USAGE)
     topology = load_app(arguments.app).topology
-    drawn = _drawn(topology, _format(arguments))
+    return _end(topology, _drawn(topology, _format(arguments)), arguments, terminal)
+
+
+def _end(topology: Topology, drawn: str | bytes, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Write what was drawn, and check it if that was asked for."""
     if arguments.output is not None:
         with whole_file(arguments.output, is_private=False) as file:
             file.write(drawn if isinstance(drawn, bytes) else f"{drawn}\n".encode())
@@ -74,85 +99,70 @@ def _format(arguments: argparse.Namespace) -> str:
 _ENDINGS = {"gv": "dot", "mmd": "mermaid"}
 
 
-def _drawn(topology: Topology, form: str) -> str | bytes:
+def _drawn(
+    topology: Topology, form: str, figures: Figures = NO_FIGURES, facts: Mapping[str, Any] | None = None
+) -> str | bytes:
     match form:
         case "json":
-            return json_text(topology.to_dict(), 2)
+            return json_text(facts or topology.to_dict(), 2)
         case "dot":
-            return "\n".join(dot(topology))
+            return "\n".join(dot(topology, figures))
+        case "text":
+            return "\n".join(line.text for line in text(topology, figures))
         case "svg":
-            return "\n".join(svg(topology))
+            return "\n".join(svg(topology, figures))
         case "png":
-            return png("\n".join(svg(topology)))
-    return "\n".join(mermaid(topology))
+            return png("\n".join(svg(topology, figures)))
+    return "\n".join(mermaid(topology, figures))
 
 
-def mermaid(topology: Topology) -> Iterator[str]:
-    """Draw a flow chart for Mermaid, https://mermaid.js.org/syntax/flowchart.html, line by line."""
-    yield "flowchart LR"
-    for node, label in _nodes(topology):
-        begin, end = ("([", "])") if node in (_OUTSIDE, _NOBODY) else ("[", "]")
-        yield f'    {node}{begin}"{_mermaid_text(label)}"{end}'
-    for source, event_types, target in _arrows(topology):
-        yield f'    {source} -- "{"<br/>".join(map(_mermaid_text, event_types))}" --> {target}'
+# --- live -----------------------------------------------------------------------------------------------
 
 
-def dot(topology: Topology) -> Iterator[str]:
-    """Draw a graph for Graphviz, https://graphviz.org/doc/info/lang.html, line by line."""
-    yield "digraph {"
-    yield "    rankdir=LR"
-    yield "    node [shape=box]"
-    for node, label in _nodes(topology):
-        shape = ", shape=ellipse" if node in (_OUTSIDE, _NOBODY) else ""
-        yield f"    {node} [label={_dot_text(label)}{shape}]"
-    for source, event_types, target in _arrows(topology):
-        yield f"    {source} -> {target} [label={_dot_text(*event_types)}]"
-    yield "}"
+async def _live(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    look, is_repeated = FlowLooker(target.admin), arguments.interval is not None or arguments.count is not None
+    is_plain = not (arguments.format or arguments.output or arguments.json or arguments.check)
+    if (is_plain and can_redraw()) or (is_repeated and (arguments.json or arguments.format in (None, "text"))):
+
+        def draw(seen: FlowLook, width: int | None) -> Sequence[Line]:
+            return [*_lines(_topology(target, seen), seen, width)]
+
+        def facts(seen: FlowLook) -> Mapping[str, Any]:
+            return _facts(_topology(target, seen), seen)
+
+        redraws = arguments.count != 1
+        with view(terminal, draw, facts, as_json=arguments.json, redraws=redraws) as chosen:
+            return await watch(look, chosen, terminal, arguments.interval or INTERVAL, arguments.count)
+    seen = await look(None)
+    topology = _topology(target, seen)
+    if not topology.organs:
+        raise CommandError(_NOBODY_SPEAKS, Exit.NOT_FOUND)
+    drawn = _drawn(topology, _format(arguments), Flow(topology, seen), _facts(topology, seen))
+    for remark in remarks(seen.workers, seen.time):
+        terminal.note(remark)
+    return _end(topology, drawn, arguments, terminal)
 
 
-def _nodes(topology: Topology) -> Iterator[tuple[str, str]]:
-    """The nodes: id and label."""
-    if topology.orphans:
-        yield _OUTSIDE, "outside"
-    for name, node in _organ_nodes(topology).items():
-        yield node, name
-    if topology.dead_ends:
-        yield _NOBODY, "nobody"
+def _topology(target: Target, seen: FlowLook) -> Topology:
+    return running_topology(seen) if target.spine is None else target.spine.topology
 
 
-def _organ_nodes(topology: Topology) -> dict[str, str]:
-    return {organ.name: f"organ{number}" for number, organ in enumerate(topology.organs)}
+def _facts(topology: Topology, seen: FlowLook) -> dict[str, Any]:
+    return topology.to_dict() | {"time": shown(seen.time), "live": Flow(topology, seen).facts()}
 
 
-def _arrows(topology: Topology) -> Iterator[tuple[str, list[str], str]]:
-    """The arrows: one between two nodes, with all the event types that go that way."""
-    ways: dict[tuple[str, str], list[str]] = {}
-    for source, event_type, target in _ways(topology):
-        ways.setdefault((source, target), []).append(event_type)
-    for (source, target), event_types in ways.items():
-        yield source, event_types, target
+def _lines(topology: Topology, seen: FlowLook, width: int | None) -> Iterator[Line]:
+    stats = seen.stats
+    waiting = f"{stats.queued} queued, {stats.pending} pending, {stats.scheduled} scheduled, {stats.dead} dead"
+    time = shown(seen.time) if width is None else f"{seen.time:%H:%M:%S}Z"
+    yield Line(f"{time}  {waiting}, {counted(stats.consumers, 'worker')}", "quiet")
+    for remark in remarks(seen.workers, seen.time):
+        yield from (Line(part, "bad") for part in wrapped(remark, width))
+    yield Line("")
+    yield from text(topology, Flow(topology, seen)) if topology.organs else [Line(_NOBODY_SPEAKS)]
 
 
-def _ways(topology: Topology) -> Iterator[tuple[str, str, str]]:
-    nodes = _organ_nodes(topology)
-    for organ in topology.organs:
-        node = nodes[organ.name]
-        yield from ((_OUTSIDE, name, node) for name in organ.listens_to if name in topology.orphans)
-    for source, event_type, target in topology.edges:
-        yield nodes[source], event_type, nodes[target]
-    for organ in topology.organs:
-        node = nodes[organ.name]
-        yield from ((node, name, _NOBODY) for name in organ.emits or () if name in topology.dead_ends)
-
-
-def _mermaid_text(text: str) -> str:
-    """Write what would end or change a quoted text as an entity: `#` and its code."""
-    return "".join(char if char.isalnum() or char in " _-.,:/" else f"#{ord(char)};" for char in text)
-
-
-def _dot_text(*lines: str) -> str:
-    escaped = "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
-    return f'"{escaped}"'
+# --- the check ------------------------------------------------------------------------------------------
 
 
 def _check(topology: Topology, terminal: Terminal) -> None:

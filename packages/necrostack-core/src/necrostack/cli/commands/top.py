@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from necrostack.backend import Group
-from necrostack.cli.arguments import add_examples, add_json, whole_number
+from necrostack.cli.arguments import add_examples, add_interval, add_json
 from necrostack.cli.facts import group_facts
 from necrostack.cli.fitting import Table
 from necrostack.cli.fleet import (
@@ -21,17 +21,12 @@ from necrostack.cli.fleet import (
     worker_facts,
     worker_table,
 )
-from necrostack.cli.looks import Look
+from necrostack.cli.looks import Look, look
 from necrostack.cli.screen import Line, wrapped
 from necrostack.cli.target import Target, add_target, with_target
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import shown, span
-from necrostack.cli.watching import view, watch
-
-INTERVAL = 2.0
-"""Seconds between two looks: as often as workers say what they do."""
-
-_SHORTEST = 0.1
+from necrostack.cli.watching import INTERVAL, view, watch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " lines for each look. It only looks. A backend that goes away is waited for."
     )
     add_target(parser)
-    add_interval(parser)
+    add_interval(parser, INTERVAL)
     add_json(parser, "write each look as one JSON object, one a line")
     add_examples(
         parser,
@@ -52,31 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_interval(parser: argparse.ArgumentParser) -> None:
-    """Add how often to look."""
-    parser.add_argument(
-        "--interval",
-        metavar="SECONDS",
-        type=_interval,
-        default=INTERVAL,
-        help=f"from one look to the next; {INTERVAL:g} unless given",
-    )
-    count = parser.add_mutually_exclusive_group()
-    count.add_argument("--count", metavar="N", type=whole_number, help="end after N looks")
-    count.add_argument("--once", action="store_const", dest="count", const=1, help="the same as --count 1")
-
-
-def _interval(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not _SHORTEST <= value <= 86_400:
-        msg = f"{text!r} is no number of seconds, from {_SHORTEST:g} to 86400"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Show it."""
 
@@ -84,9 +54,11 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         def draw(seen: Look, width: int | None) -> Sequence[Line]:
             return [*_lines(seen, _title(target), width)]
 
-        redraws = arguments.count != 1
-        with view(terminal, draw, _facts, as_json=arguments.json, redraws=redraws) as chosen:
-            return await watch(target.admin, chosen, terminal, arguments.interval, arguments.count)
+        with view(terminal, draw, _facts, as_json=arguments.json, redraws=arguments.count != 1) as chosen:
+            return await watch(
+                lambda before: look(target.admin, before),
+                *(chosen, terminal, arguments.interval or INTERVAL, arguments.count),
+            )
 
     return with_target(arguments, terminal, top)
 
