@@ -34,10 +34,12 @@ LIBRARIES: dict[str, list[str]] = {"necrostack-core": [], "necrostack-redis": ["
 # What users install, and the third-party packages that it may bring.
 INSTALLED: dict[str, list[str]] = {
     "necrostack-core": ["pydantic"],
+    "necrostack-core[metrics]": ["pydantic", "prometheus-client"],
     "necrostack-redis": ["pydantic", "redis[hiredis]"],
     "necrostack": ["pydantic"],
     "necrostack[cli]": ["pydantic", "rich"],
     "necrostack[pictures]": ["pydantic", "resvg-py"],
+    "necrostack[metrics]": ["pydantic", "prometheus-client"],
     "necrostack[redis]": ["pydantic", "redis[hiredis]"],
 }
 ALL = [*LIBRARIES, "necrostack"]
@@ -313,7 +315,7 @@ def smoke(session: nox.Session, requirement: str) -> None:
 # --- one version for every distribution ---------------------------------------------------------------------
 
 VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
-PIN = re.compile(r'"(necrostack(?:-[a-z]+)?)==([^"]+)"')
+PIN = re.compile(r'"(necrostack(?:-[a-z]+)?(?:\[[a-z]+\])?)==([^"]+)"')
 PUBLISHED = re.compile(r"PREFIX: (\w+)")
 
 

@@ -48,6 +48,7 @@ def main(requirement: str, version: str) -> None:
         meta = importlib.metadata.files("necrostack") or []
         assert {path.parts[0] for path in meta} == {f"necrostack-{version}.dist-info"}, "the meta-package has code"
     assert ("rich" in installed) == ("[cli]" in requirement)
+    assert (importlib.util.find_spec("prometheus_client") is not None) == ("[metrics]" in requirement)
     has_redis = "redis" in requirement
     assert (importlib.util.find_spec("redis") is not None) == has_redis
     if has_redis:

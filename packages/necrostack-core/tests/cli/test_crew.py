@@ -123,7 +123,7 @@ async def test_nobody_outlives_a_crew_that_is_cancelled(make_crew: MakeCrew) -> 
     crew = make_crew(IGNORES)
     working = asyncio.create_task(crew.work())
     await crew.all_ready()
-    pids = [place.child.pid for place in crew._places if place.child is not None]
+    pids = [place.child.pid for place in crew.places if place.child is not None]
 
     working.cancel()
     await asyncio.wait({working})
@@ -143,7 +143,7 @@ async def test_a_crew_that_stops_is_not_rolled(make_crew: MakeCrew) -> None:
     crew.roll()
     await working
 
-    assert all(len(place.children) == 1 for place in crew._places)
+    assert all(len(place.children) == 1 for place in crew.places)
 
 
 def test_the_command_of_a_worker_says_what_was_said() -> None:

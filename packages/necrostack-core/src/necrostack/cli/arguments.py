@@ -186,6 +186,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def stall(text: str) -> float:
+    """Read for how many seconds an event loop may be held, for argparse."""
+    if (value := seconds(text)) < 0.1:
+        msg = f"{text!r} is less than 0.1 seconds, in which nothing can be told"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
 def _rate(text: str) -> float:
     try:
         value = float(text)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
-from necrostack.cli.messages import Ended, Order, Progress, Ready, read
+from necrostack.cli.messages import Ended, Order, Progress, Ready, Vitals, read
 from necrostack.report import RunReport
 
 _LONGEST_MESSAGE = 16 * 1_048_576
@@ -31,8 +31,11 @@ class Child:
         is_ready: Whether it pulls.
         is_orderly: Whether its run came to an end that it could tell of.
         progress: How many deliveries it settled, and how many dead letters came of them, as it told last.
+        vitals: How it is, as it told last; None as long as it has not.
+        heard_at: When that was, by the monotonic clock.
         report: What it did; None as long as it has not told.
         code: Its exit code as `subprocess` has it, negative for a signal; None while it runs.
+        is_over: Whether it has ended, and all that it told was heard.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, changed: Callable[[], object]) -> None:
@@ -40,8 +43,11 @@ class Child:
         self.started_at = time.monotonic()
         self.is_ready = self.is_orderly = False
         self.progress = Progress(settled=0, dead=0)
+        self.vitals: Vitals | None = None
+        self.heard_at = self.started_at
         self.report: RunReport | None = None
         self.code: int | None = None
+        self.is_over = False
         self._process = process
         self._changed = changed
 
@@ -96,6 +102,7 @@ class Child:
         await asyncio.wait({self._listening}, timeout=_LAST_WORDS)
         self._listening.cancel()
         self._writer.close()
+        self.is_over = True
         self._changed()
         return self.code
 
@@ -107,6 +114,8 @@ class Child:
                         self.is_ready = True
                     case Progress() as progress:
                         self.progress = progress
+                    case Vitals() as vitals:
+                        self.vitals, self.heard_at = vitals, time.monotonic()
                     case Ended(report):
                         self.is_orderly, self.report = True, report
                 self._changed()

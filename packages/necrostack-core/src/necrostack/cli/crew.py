@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from necrostack.cli.child import Child
+from necrostack.cli.exposing import Totals
 from necrostack.cli.failures import Exit
 from necrostack.cli.lifeline import GRACE, SUPERVISOR
 from necrostack.cli.place import Phase, Place
@@ -18,7 +19,9 @@ class Crew:
     """Keeps as many workers running as it was told, until it finishes or stops.
 
     Attributes:
+        places: Where they are.
         phase: What they are to do.
+        totals: What all of them have counted, also those that are gone.
         stopping: Set when they are to stop.
         code: The exit code of what ended them before their time, or went wrong at their end; None without that.
     """
@@ -44,11 +47,12 @@ class Crew:
         self.phase = Phase.WORKING
         self.stopping = asyncio.Event()
         self.code: int | None = None
+        self.totals = Totals()
         self._command = command
         self._environment = environment
         self._drain_timeout = drain_timeout
         self._tell_error = tell_error
-        self._places = [Place(number, self._start, self) for number in range(1, size + 1)]
+        self.places = [Place(number, self._start, self) for number in range(1, size + 1)]
         self._news = asyncio.Event()
         self._rolling: asyncio.Task[None] | None = None
 
@@ -58,7 +62,7 @@ class Crew:
         """Start everybody, and return when all have ended."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for place in self._places:
+                for place in self.places:
                     tasks.create_task(place.keep())
         finally:
             self._kill()
@@ -89,7 +93,7 @@ class Crew:
 
     async def all_ready(self) -> None:
         """Wait until each place has had a worker that pulls."""
-        await self._until(lambda: all(place.was_ready for place in self._places))
+        await self._until(lambda: all(place.was_ready for place in self.places))
 
     @property
     def report(self) -> RunReport:
@@ -99,7 +103,7 @@ class Crew:
     @property
     def deaths(self) -> int:
         """How many died before they could tell what they did."""
-        return sum(place.deaths for place in self._places)
+        return sum(place.deaths for place in self.places)
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -109,13 +113,19 @@ class Crew:
 
     @property
     def _children(self) -> list[Child]:
-        return [child for place in self._places for child in place.children]
+        return [child for place in self.places for child in place.children]
 
     # --- what its places tell it: see `PlaceObserver` --------------------------------------------------------
 
     def changed(self) -> None:
         """See `PlaceObserver.changed`."""
         self._news.set()
+        for place in self.places:
+            if place.child is not None and place.child.vitals is not None:
+                self.totals.told(str(place.number), place.child.vitals.metrics)
+                if place.child.is_over:
+                    self.totals.ended(str(place.number))
+                    place.child.vitals = None
 
     def failed(self, code: int, reason: str) -> None:
         """See `PlaceObserver.failed`."""
@@ -135,18 +145,18 @@ class Crew:
         self.phase = phase
         if phase >= Phase.STOPPING:
             self.stopping.set()
-        for place in self._places:
+        for place in self.places:
             place.tell(phase)
         if deadline is not None:
             asyncio.get_running_loop().call_later(deadline, self._kill)
 
     def _kill(self) -> None:
-        for place in self._places:
+        for place in self.places:
             place.kill()
 
     async def _roll(self) -> None:
-        logger.info("workers_rolling", extra={"workers": len(self._places)})
-        for place in self._places:
+        logger.info("workers_rolling", extra={"workers": len(self.places)})
+        for place in self.places:
             if self.phase != Phase.WORKING:
                 return
             if not await self._replace(place):

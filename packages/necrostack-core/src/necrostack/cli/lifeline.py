@@ -31,6 +31,7 @@ class Lifeline:
         os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._waiting: list[str] = []
         self._listener: Callable[[str], object] | None = None
         self.patience = 2 * GRACE
@@ -51,11 +52,20 @@ class Lifeline:
                 listener(order)
 
     def tell(self, line: bytes, *, may_be_lost: bool = False) -> None:
-        """Write a line upwards. When nobody is there any more it is lost."""
-        try:
-            self._socket.sendall(line + b"\n", socket.MSG_DONTWAIT if may_be_lost else 0)
-        except OSError:
-            return
+        """Write a line upwards, from any thread. When nobody is there any more it is lost.
+
+        Args:
+            line: It, without its end.
+            may_be_lost: Whether it is left out rather than waited for. Only for short ones, which go whole or not.
+        """
+        # Two that are written at once would be mixed up.
+        if self._telling.acquire(blocking=not may_be_lost):
+            try:
+                self._socket.sendall(line + b"\n", socket.MSG_DONTWAIT if may_be_lost else 0)
+            except OSError:
+                return
+            finally:
+                self._telling.release()
 
     def _hold(self) -> None:
         # A signal that the system gives to this thread does not wake the main one, where Python answers it.

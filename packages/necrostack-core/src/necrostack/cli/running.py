@@ -12,6 +12,7 @@ from necrostack.cli.apps import place_of
 from necrostack.cli.failures import Exit
 from necrostack.cli.feed import Feed, exit_code
 from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of_feed
+from necrostack.cli.health import Alone, Health, served
 from necrostack.cli.lines import Source
 from necrostack.cli.progress import Watch
 from necrostack.cli.signals import Signals
@@ -22,6 +23,7 @@ from necrostack.instrumentation import together
 from necrostack.memory import InMemoryBackend
 from necrostack.report import RunReport
 from necrostack.spine import Spine
+
 
 class Running:
     """One run, with its feed, its signals and what is shown of it."""
@@ -34,6 +36,11 @@ class Running:
         is_watched = source is not None or terminal.is_watched
         watching = together(self._watch, spine.settings.instrumentation)
         self._spine = spine.with_settings(instrumentation=watching) if is_watched else spine
+        self._is_draining = False
+        self._health: Health | None = None
+        if arguments.health is not None:
+            self._health = Health(self._spine, lambda: self._is_draining, arguments.max_stall)
+            self._spine = self._health.spine
         # What such a backend holds is gone with this process.
         self._forgets = isinstance(spine.backend, InMemoryBackend)
         self._feed = None if source is None else self._feed_of(source)
@@ -44,10 +51,21 @@ class Running:
 
     async def run(self) -> int:
         """Run until idle, stopped or broken, and say how it went."""
+        if self._health is None:
+            return await self._run()
+        with self._told(self._health):
+            return await self._run()
+
+    def _told(self, health: Health) -> AbstractContextManager[object]:
+        """Tell how it is to whoever asks, as long as this is entered."""
+        return served(Alone(health), self._arguments.health, self._terminal)
+
+    async def _run(self) -> int:
         without_feed_until_idle = self._arguments.until_idle and self._feed is None
         running = asyncio.create_task(self._spine.run_until_idle() if without_feed_until_idle else self._spine.run())
         showing = asyncio.create_task(self._show()) if is_shown(self._feed, self._terminal) else None
-        with Signals(self._drain, running.cancel) as signals, self._led(running):
+        beating = nullcontext() if self._health is None else self._health.beating()
+        with Signals(self._drain, running.cancel) as signals, self._led(running), beating:
             try:
                 if self._feed is not None:
                     await self._give(self._feed, running)
@@ -65,6 +83,7 @@ class Running:
 
     def _drain(self) -> None:
         """Read no more, and let what is in work come to its end."""
+        self._is_draining = True
         if self._feed is not None:
             self._feed.stop()
         if self._feed is not None and self._forgets:

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from necrostack.cli.address import Address
 from necrostack.cli.child import command_of
 from necrostack.cli.crew import Crew
+from necrostack.cli.crew_health import CrewHealth
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import Feed, exit_code
 from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of_feed
+from necrostack.cli.health import served
 from necrostack.cli.lines import Source
 from necrostack.cli.settings import HANDED_DOWN, flags_of
 from necrostack.cli.signals import Signals
@@ -30,6 +33,8 @@ _OPTIONS = (
     "concurrency",
     "max_steps",
     "drain_timeout",
+    "health",
+    "max_stall",
     "log_format",
     "log_level",
     "log_repeats",
@@ -57,11 +62,12 @@ class Supervisor:
         """Run until idle, stopped or broken, and say how it went."""
         with tempfile.TemporaryDirectory(prefix="necrostack-", ignore_cleanup_errors=True) as folder:
             crew = self._crew_in(folder)
-            working = asyncio.create_task(crew.work())
             with (
+                self._told(crew),
                 Signals(lambda: self._drain(crew), crew.cancel, is_loop_free=True) as signals,
                 _rolling_at_hangup(crew.roll, lambda: self._drain(crew)),
             ):
+                working = asyncio.create_task(crew.work())
                 try:
                     await self._lead(crew, working)
                 finally:
@@ -70,6 +76,17 @@ class Supervisor:
                     await self._spine.aclose()
         working.result()
         return self._end(crew, signals)
+
+    @contextmanager
+    def _told(self, crew: Crew) -> Iterator[None]:
+        """Tell how the workers are to whoever asks, as long as this is entered."""
+        address: Address | None = self._arguments.health
+        if address is None:
+            yield
+            return
+        health = CrewHealth(crew, self._spine.backend, self._arguments.max_stall)
+        with health.beating(), served(health, address, self._terminal):
+            yield
 
     def _crew_in(self, folder: str) -> Crew:
         return Crew(

@@ -33,6 +33,8 @@ _OPTIONS = (
     "concurrency",
     "max_steps",
     "drain_timeout",
+    "health",
+    "max_stall",
     "log_format",
     "log_level",
     "log_repeats",

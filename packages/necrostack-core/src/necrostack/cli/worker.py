@@ -8,13 +8,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from io import TextIOWrapper
 
+from necrostack.cli.health import Health
 from necrostack.cli.lifeline import Lifeline
 from necrostack.cli.messages import Ended, Order, Progress, Ready, write
 from necrostack.cli.running import Running
 from necrostack.cli.terminal import Terminal
+from necrostack.cli.vitals import Reporter
 from necrostack.log import logger
 from necrostack.report import RunReport
 from necrostack.spine import Spine
@@ -33,6 +35,11 @@ class Worker(Running):
         """Make it ready to run."""
         super().__init__(spine, None, arguments, terminal)
         self._lifeline = lifeline
+        self._reporter: Reporter | None = None
+
+    def _told(self, health: Health) -> AbstractContextManager[object]:
+        self._reporter = Reporter(health, self._lifeline.tell)
+        return self._reporter
 
     @contextmanager
     def _led(self, running: asyncio.Task[RunReport]) -> Iterator[None]:
@@ -62,6 +69,8 @@ class Worker(Running):
         self._lifeline.tell(write(Progress(settled=settled, dead=dead)), may_be_lost=True)
 
     def _show_report(self, report: RunReport | None) -> None:
+        if self._reporter is not None:
+            self._reporter.tell()  # all that it counted
         self._lifeline.tell(write(Ended(report)))
 
 

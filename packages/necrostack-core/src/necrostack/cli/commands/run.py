@@ -7,8 +7,18 @@ import asyncio
 import logging
 import os
 
+from necrostack.cli.address import listening_address
 from necrostack.cli.apps import load_app
-from necrostack.cli.arguments import add_app, add_backend, add_examples, add_feed, add_json, seconds, whole_number
+from necrostack.cli.arguments import (
+    add_app,
+    add_backend,
+    add_examples,
+    add_feed,
+    add_json,
+    seconds,
+    stall,
+    whole_number,
+)
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.feed import source_of
 from necrostack.cli.feeding import check
@@ -58,6 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=seconds,
         help="how long running handlers get after the first signal",
+    )
+    parser.add_argument(
+        "--health",
+        metavar="HOST:PORT",
+        type=listening_address,
+        help="tell over HTTP whether it lives (/live) and can work (/ready), and its metrics (/metrics)",
+    )
+    parser.add_argument(
+        "--max-stall",
+        metavar="SECONDS",
+        type=stall,
+        help="how long a handler may hold the event loop until /live fails; 60 unless given",
     )
     parser.add_argument(
         "--reload", action="store_true", help="begin again whenever a Python file under the current folder is saved"
