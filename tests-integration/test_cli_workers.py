@@ -258,6 +258,29 @@ def test_a_bad_line_ends_the_run_as_it_ends_a_single_one(start: Start, tmp_path:
     assert len(run.files("ended")) == 2
 
 
+def test_workers_have_the_settings_of_their_supervisor_and_nobody_reads_a_password_off_their_command(
+    start: Start, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = '[tool.necrostack]\napp = "app:hooks"\nworkers = 2\nlog-level = "info"\n'
+    (tmp_path / "pyproject.toml").write_text(settings)
+    monkeypatch.setenv("NECROSTACK_BACKEND", backend)
+    run = start("run", "--json")
+    run.wait_for_files("started", 2)
+    commands = [Path(f"/proc/{pid}/cmdline") for pid in run.pids()]
+    read = [command.read_text() for command in commands if command.exists()]
+
+    # Whoever takes the place of one that died does not mind what the file has become.
+    (tmp_path / "pyproject.toml").write_text("nonsense")
+    os.kill(run.pids()[0], signal.SIGKILL)
+    run.wait_for_files("started", 3)
+    run.process.send_signal(signal.SIGTERM)
+
+    assert run.end() == 0, run.err
+    assert [line["backend"] for line in run.logged("run_started")] == ["RedisBackend"] * 3
+    assert [command for command in read if "redis" in command] == []
+    assert run.told == ["necrostack: 1 worker died; its part is missing from these numbers"]
+
+
 # --- the end ----------------------------------------------------------------------------------------------
 
 
