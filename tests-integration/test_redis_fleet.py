@@ -125,7 +125,7 @@ async def test_workers_of_different_versions_and_topologies_are_pointed_out(
     assert len(found["workers"]) == len(found["topologies"]) == 2
     assert [organ["name"] for organ in found["organs"]].count("Billing") == 1
     versions, organs = found["remarks"]
-    assert versions.startswith("the workers run different versions of necrostack: 0.0.1 (1 worker), ")
+    assert versions.startswith("the workers run different versions of necrostack: 0.0.1 (1 worker); ")
     assert "Billing (on ORDERED) in 1 of 2" in organs
     assert "Counting (on NUMBERED) in 1 of 2" in organs
 

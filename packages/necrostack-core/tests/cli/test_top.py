@@ -103,7 +103,7 @@ def test_different_versions_are_pointed_out() -> None:
     others = [worker(2), worker(3, replace(SAID, version="0.9"))]
 
     assert remarks([worker(), *others], NOW) == [
-        "the workers run different versions of necrostack: 0.9 (1 worker), 1.0 (2 workers)"
+        "the workers run different versions of necrostack: 0.9 (1 worker); 1.0 (2 workers)"
     ]
 
 
@@ -175,6 +175,15 @@ def test_inspect_shows_what_workers_say(necrostack: Run, lasting: Lasting) -> No
     assert found["about"]["report"] == SAID.report.to_dict()
     assert as_json["topologies"][found["about"]["topology"]] == BOTH.to_dict()
     assert as_json["remarks"] == [line.removeprefix("necrostack: ") for line in ended.told]
+
+
+def test_doctor_finds_what_is_odd_about_the_workers(necrostack: Run, lasting: Lasting) -> None:
+    pulling(lasting)  # long ago
+
+    found = json.loads(necrostack("doctor", *BACKEND, "--json").out)["findings"]
+
+    (blocked,) = [each for each in found if "silent for" in each["what"]]
+    assert (blocked["severity"], blocked["remedy"][:16]) == ("warning", "let handlers awa")
 
 
 # --- top ----------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
 
 from necrostack.backend import Backend
+from necrostack.cli.fleet import findings
 from necrostack.cli.settings import Settings
 from necrostack.cli.terminal import counted
 from necrostack.errors import BackendError, BackendUnavailable
@@ -74,7 +76,7 @@ async def backend(found: Backend) -> list[Finding]:
             Finding("warning", "events are kept in memory: they are gone with their process, and not shared", remedy)
         ]
     try:
-        return [*await found.admin.check()]
+        return [*await found.admin.check(), *findings(await found.admin.consumers(), datetime.now(UTC))]
     except BackendUnavailable as error:
         return [
             Finding("error", str(error), "is the server running, is the address right, may this machine connect to it?")

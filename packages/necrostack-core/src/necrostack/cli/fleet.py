@@ -12,6 +12,7 @@ from necrostack.backend import Consumer
 from necrostack.cli.fitting import Table
 from necrostack.cli.terminal import counted
 from necrostack.cli.times import span
+from necrostack.finding import Finding
 from necrostack.fleet import Announcement
 from necrostack.report import OrganReport, RunReport
 from necrostack.topology import Topology
@@ -20,7 +21,7 @@ _SILENT = 10.0
 """Seconds without a word after which a worker that has something in work is told of: it speaks every 2 s."""
 
 _NAMED = 3
-"""How many workers a remark names."""
+"""How many workers, or Organs, a remark names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +136,27 @@ def is_blocked(worker: Consumer, now: datetime) -> bool:
 
 def remarks(workers: Sequence[Consumer], now: datetime) -> list[str]:
     """Say what an operator should know of the workers of one group; nothing when all is well."""
-    return [*_on_versions(workers), *_on_topologies(workers), *_on_blocked(workers, now)]
+    return [finding.what for finding in findings(workers, now)]
+
+
+def findings(workers: Sequence[Consumer], now: datetime) -> list[Finding]:
+    """The same, with what to do."""
+    differing = [*_on_versions(workers), *_on_topologies(workers)]
+    return [
+        *(Finding("warning", what, _ROLL_OUT) for what in differing),
+        *(Finding("warning", what, _UNBLOCK) for what in _on_blocked(workers, now)),
+    ]
+
+
+_ROLL_OUT = "let the workers of a group run the same; necrostack inspect shows who runs what"
+_UNBLOCK = "let handlers await what takes long, or hand it to a thread; until then others wait, and its lease may end"
 
 
 def _on_versions(workers: Sequence[Consumer]) -> Iterator[str]:
-    versions: dict[str, list[Consumer]] = {}
-    for worker in workers:
-        if worker.about is not None:
-            versions.setdefault(worker.about.version, []).append(worker)
+    versions = Counter(worker.about.version for worker in workers if worker.about is not None)
     if len(versions) > 1:
-        told = ", ".join(f"{version} ({counted(len(same), 'worker')})" for version, same in sorted(versions.items()))
-        yield f"the workers run different versions of necrostack: {told}"
+        told = [f"{version} ({counted(count, 'worker')})" for version, count in sorted(versions.items())]
+        yield f"the workers run different versions of necrostack: {_some(told)}"
 
 
 def _on_topologies(workers: Sequence[Consumer]) -> Iterator[str]:
@@ -155,7 +166,7 @@ def _on_topologies(workers: Sequence[Consumer]) -> Iterator[str]:
     )
     apart = [f"{organ} in {count} of {len(known)}" for organ, count in counts.items() if count < len(known)]
     if apart:
-        yield f"the workers run different Organs: {'; '.join(apart)}"
+        yield f"the workers run different Organs: {_some(apart)}"
 
 
 def _on_blocked(workers: Sequence[Consumer], now: datetime) -> Iterator[str]:
@@ -164,7 +175,13 @@ def _on_blocked(workers: Sequence[Consumer], now: datetime) -> Iterator[str]:
         silent = span((now - about.at).total_seconds())
         yield f"{worker.name} has {about.in_work} in work, silent for {silent}: does a handler block its event loop?"
     if len(blocked) > _NAMED:
-        yield f"and {len(blocked) - _NAMED} more workers like that"
+        yield f"and {counted(len(blocked) - _NAMED, 'more worker')} like that"
+
+
+def _some(told: Sequence[str]) -> str:
+    """Name a few of them."""
+    more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
+    return "; ".join([*told[:_NAMED], *more])
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
