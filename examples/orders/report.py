@@ -10,7 +10,8 @@ def report(books: Books, provider: Provider) -> str:
     """Write it in a few lines."""
     states, balances = Counter(books.states().values()), books.balances()
     ours, theirs = balances.get("provider", 0), sum(provider.moved().values())
-    verdict = "as our books say" if ours == theirs else f"THAT IS {_euros(theirs - ours)} MORE THAN OUR BOOKS SAY"
+    differ = f"THAT IS {_euros(abs(theirs - ours))} {'MORE' if theirs > ours else 'LESS'} THAN OUR BOOKS SAY"
+    verdict = "as our books say" if ours == theirs else differ
     return "\n".join(
         [
             f"{sum(states.values()):>6} orders",

@@ -1,0 +1,1 @@
+"""Hourly readings of three airports: days summed up, gales warned of, and history replayed when there was a mistake."""
