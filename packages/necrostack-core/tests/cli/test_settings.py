@@ -232,6 +232,29 @@ def test_a_file_that_holds_no_url_is_told_without_what_it_holds(
     assert "secret" not in ended.err
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@127.0.0.1:1",
+        "redis+sentinel://127.0.0.1:1/service?sentinel_password=secret",
+        "redis+sentinel://127.0.0.1:1/service?db=0&sentinel_password=a&secret",
+        f"redis://:{'secret' * 100}@127.0.0.1:1",
+    ],
+)
+def test_no_password_is_shown_wherever_a_url_is_put(
+    necrostack: Run, configure: Configure, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    for name in ("NECROSTACK_BACKEND", "NECROSTACK_APP", "NECROSTACK_LOG_LEVEL", "NECROSTACK_BACKEND_FILE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, url)
+            assert "secret" not in necrostack("doctor", "-v").err + necrostack("run", "-v").err
+    for line in (f'workers = "{url}"', f'log-format = "{url}"', f'"{url}" = 1', f'app = "{url}"'):
+        configure(line)
+        ended = necrostack("run", "-v")
+        assert ended.code != 0
+        assert "secret" not in ended.err
+
+
 def test_two_places_for_the_url_are_one_too_many(
     folder: Path, necrostack: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

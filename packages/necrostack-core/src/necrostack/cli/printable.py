@@ -43,7 +43,11 @@ def _escaped(found: re.Match[str]) -> str:
 def without_passwords(text: str) -> str:
     """Leave out of URLs who one is there: a URL may stand where something else belongs.
 
-    >>> without_passwords("no module redis://me:secret@example:6379/0")
-    'no module redis://…@example:6379/0'
+    >>> without_passwords("no module redis://me:secret@example:6379/0?sentinel_password=secret")
+    'no module redis://…@example:6379/0?sentinel_password=…'
     """
-    return re.sub(r"(?<=://)\S*@", "…@", text)
+    return _IN_QUERY.sub(r"\1…", re.sub(r"(?<=://)\S*@", "…@", text))
+
+
+# To the end of the word: a password that was not quoted may hold what ends one elsewhere.
+_IN_QUERY = re.compile(r"([?&][^\s=&]*(?:password|secret|token)[^\s=&]*=)\S*", re.IGNORECASE)

@@ -213,7 +213,7 @@ def said_in_file(table: Mapping[str, object]) -> dict[str, Said]:
     for key, value in table.items():
         place = f"{FILE}, [{TABLE}] {key}"
         if key not in SETTINGS:
-            raise _refusal(f"{FILE}, [{TABLE}]", f"there is no setting {cut(key, _LONGEST)!r}", _nearest(key))
+            raise _refusal(f"{FILE}, [{TABLE}]", f"there is no setting {_shown(repr(key))}", _nearest(key))
         setting = SETTINGS[key]
         proper = f"write {key} = {json.dumps(setting.example)}"
         if isinstance(value, bool) or not isinstance(value, setting.kinds):
@@ -258,7 +258,8 @@ def _in(path: str) -> str:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise _refusal(_BACKEND_FILE, f"{path!r} cannot be read: {reason}", "name a file that holds a URL") from error
+        # Without its cause, as below: who puts the URL itself there would have it shown.
+        raise _refusal(_BACKEND_FILE, f"{path!r} cannot be read: {reason}", "name a file that holds a URL") from None
     if not text or len(text.splitlines()) > 1:
         # What it holds is not shown: it may be a secret in another form.
         msg = f"{path!r} holds {len(text.splitlines())} lines"
@@ -270,7 +271,7 @@ def _refuse_misspelt(name: str, known: set[str]) -> None:
     """Refuse a variable that is nearly called as a setting. Others may be anybody's."""
     endings = {variable.removeprefix(PREFIX): variable for variable in known}
     for near in get_close_matches(name.removeprefix(PREFIX).upper(), endings, n=1, cutoff=0.8):
-        raise _refusal(cut(name, _LONGEST), "there is no such setting", f"did you mean {endings[near]}?")
+        raise _refusal(_shown(name), "there is no such setting", f"did you mean {endings[near]}?")
 
 
 def _nearest(key: str) -> str:
@@ -284,11 +285,13 @@ def _read(setting: Setting, text: str, place: str, proper: str) -> object:
     except (argparse.ArgumentTypeError, ValueError) as error:
         # Another error quotes nothing that can be relied on.
         told = str(error) if isinstance(error, argparse.ArgumentTypeError) else f"{_shown(repr(text))} cannot be read"
-        raise _refusal(place, told, proper) from error
+        # Without its cause, which a traceback would show: that quotes the value, and it may hold a password.
+        raise _refusal(place, told, proper) from None
 
 
 def _refusal(place: str, what: str, proper: str) -> CommandError:
-    return CommandError(without_passwords(f"{place}: {cut(what, 3 * _LONGEST)}; {proper}"), Exit.USAGE)
+    # Cut last: half a URL may not look like one, and show half a password.
+    return CommandError(f"{place}: {cut(without_passwords(what), 3 * _LONGEST)}; {proper}", Exit.USAGE)
 
 
 def _shown(value: object) -> str:
