@@ -182,3 +182,22 @@ async def test_a_worker_whose_group_was_lost_tells_all_again(backend: RedisBacke
     await backend.announce(SAID)
 
     assert list((await abouts(backend)).values()) == [SAID]
+
+
+async def test_a_worker_that_was_taken_for_dead_tells_all_again_also_when_it_has_nothing_to_do(
+    backend: RedisBackend,
+) -> None:
+    spine = Spine([Counting()], backend)
+    running = asyncio.create_task(spine.run())
+
+    async def speaks() -> bool:
+        return any(about.topology is not None for about in (await abouts(backend)).values())
+
+    await until(speaks, "the worker says something")
+    keys, me = backend._keys, backend._consumer
+    await backend._open().link.call("ZREM", keys.leases, me)
+    await backend._open().link.call("HDEL", keys.topologies, me, keys.said(me), keys.graph(me))
+
+    await until(speaks, "the worker says all of it again")
+    spine.stop()
+    await running

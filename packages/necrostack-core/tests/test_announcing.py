@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from necrostack import Event, InMemoryBackend, Organ, Spine
-from necrostack.announcing import PERIOD, REPEAT, Announcer
+from necrostack.announcing import PERIOD, Announcer
 from necrostack.errors import BackendUnavailable
 from necrostack.fleet import Announcement
 from necrostack.routing import Routes, topology_of
@@ -25,6 +25,10 @@ class Heard(InMemoryBackend):
         super().__init__(clock=clock)
         self.heard: list[Announcement] = []
         self.error: Exception | None = None
+        self.forgets = False
+
+    def is_announced(self) -> bool:
+        return not self.forgets
 
     async def announce(self, announcement: Announcement) -> None:
         if self.error is not None:
@@ -107,12 +111,14 @@ async def test_a_worker_with_something_in_work_says_so_in_each_period() -> None:
     assert worker.backend.heard[-1].in_work == 1
 
 
-async def test_a_silent_worker_repeats_itself_in_case_it_was_forgotten() -> None:
+async def test_a_silent_worker_speaks_again_when_it_was_forgotten() -> None:
     worker = Worker()
     await worker.after(seconds=0)
+    worker.backend.forgets = True
 
-    assert await worker.after(seconds=REPEAT - PERIOD) == 1
     assert await worker.after() == 2
+    worker.backend.forgets = False
+    assert await worker.after(seconds=3600) == 2
 
 
 async def test_what_could_not_be_told_is_told_later() -> None:

@@ -24,9 +24,6 @@ from necrostack.topology import Topology
 PERIOD = 2.0
 """Seconds between two announcements while there is something to tell."""
 
-REPEAT = 60.0
-"""Seconds after which all is told again, in case it was forgotten: the worker was taken for dead, or data was lost."""
-
 _GRACE = 1.0
 """Seconds that an announcement on its way gets in the end."""
 
@@ -49,8 +46,8 @@ class Announcer:
         self._started_at = tally.now()
         # What was told last, and whether it was news.
         self._told = tally.report()
-        self._told_at: float | None = None
         self._was_busy = False
+        self._is_first = True
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -71,10 +68,10 @@ class Announcer:
 
     async def tell_if_due(self) -> None:
         """Announce the run if there is something to tell."""
-        report, in_work, now = self._tally.report(), self._in_work(), self._backend.clock.monotonic()
+        report, in_work = self._tally.report(), self._in_work()
         is_busy = in_work > 0 or _without_time(report) != _without_time(self._told)
         # Once more when it has come to rest, or what was done last would be taken for what is done now.
-        if not (is_busy or self._was_busy or self._told_at is None or now - self._told_at >= REPEAT):
+        if not (is_busy or self._was_busy or self._is_first) and self._backend.is_announced():
             return
         await self._backend.announce(
             Announcement(
@@ -91,7 +88,7 @@ class Announcer:
                 topology=self._topology,
             )
         )
-        self._told, self._told_at, self._was_busy = report, now, is_busy
+        self._told, self._was_busy, self._is_first = report, is_busy, False
 
     async def _go_on(self) -> None:
         while not self._over.is_set():

@@ -186,6 +186,14 @@ class Backend(ABC):
         """
         return
 
+    def is_announced(self) -> bool:
+        """Say whether what was announced is still there, as far as can be known without asking.
+
+        False when this worker may have been taken for dead since, or data was lost. A Spine then announces itself anew,
+        also when it has nothing to do.
+        """
+        return True
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -233,7 +233,13 @@ class RedisBackend(Backend):
         self._lease.start()
         if not self._has_joined:
             await self._join()
+        if not self.is_announced():
+            self._word.forget()
         await self._word.tell(session.link, announcement)
+
+    def is_announced(self) -> bool:
+        """See `Backend.is_announced`."""
+        return self._lease.covers(self._word.told_at)
 
     async def probe(self) -> None:
         """See `Backend.probe`. What it writes goes by itself, soon."""

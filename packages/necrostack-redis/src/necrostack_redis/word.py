@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 
 from necrostack.fleet import Announcement
@@ -10,34 +11,34 @@ from necrostack.topology import Topology
 from necrostack_redis.keys import Keys
 from necrostack_redis.link import Link
 
-_GRAPH_AGAIN = 50.0
-"""Seconds after which the topology goes along again, should it be forgotten: before an idle worker repeats itself."""
-
 
 class Word:
-    """A worker's. Its topology, which may be long, goes with it only when it has to."""
+    """A worker's. Its topology, which may be long, goes with it only when it has to.
+
+    Attributes:
+        told_at: When it was written last, by the monotonic clock.
+    """
 
     def __init__(self, keys: Keys, consumer: str, lease: float) -> None:
         self._keys = keys
         self._consumer = consumer
         self._lease = lease
         self._topology: Topology | None = None
-        self._written = 0.0
+        self.told_at = -math.inf
 
     async def tell(self, link: Link, announcement: Announcement) -> None:
         """Write an announcement in place of the one before."""
         keys, me, topology, now = self._keys, self._consumer, announcement.topology, time.monotonic()
         fields = [keys.said(me), f"{int(self._lease * 1000)} {announcement.to_json()}"]
-        if topology is not None and (topology != self._topology or now - self._written > _GRAPH_AGAIN):
+        if topology is not None and topology != self._topology:
             self._topology = None  # until it is there
             fields += [keys.graph(me), json.dumps(topology.to_dict(), separators=(",", ":"))]
         await link.call("HSET", keys.topologies, *fields)
-        if len(fields) > 2:
-            self._topology, self._written = topology, now
+        self._topology, self.told_at = topology, now
 
     def forget(self) -> None:
         """Let all be told again: what was told is lost."""
-        self._topology = None
+        self._topology, self.told_at = None, -math.inf
 
     async def take_back(self, link: Link) -> None:
         """Take away all that this worker has told, also which topology it runs."""
