@@ -124,8 +124,9 @@ async def relaying(relay: Relay) -> AsyncIterator[None]:
     """Relay in the background of the application."""
 
     def tell(ended: asyncio.Task[None]) -> None:
-        if not ended.cancelled():
-            end_process(ended.exception())
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            logger.error("the relay has failed", exc_info=error)
+            end_process(error)
 
     task = asyncio.create_task(relay.run())
     task.add_done_callback(tell)
@@ -136,9 +137,9 @@ async def relaying(relay: Relay) -> AsyncIterator[None]:
         await asyncio.wait({task})
 
 
-def end_process(error: BaseException | None) -> None:
+def end_process(error: BaseException) -> None:
     """Stop as at SIGTERM: a process that does half of its work is worse than one that is started again."""
-    logger.error("the process ends", exc_info=error)
+    logger.error("the process ends: %s", error)
     signal.raise_signal(signal.SIGTERM)
 
 
