@@ -28,7 +28,7 @@ def key_of(event: Event) -> str:
     return str(event.id)
 
 
-@dataclass(eq=False)
+@dataclass
 class Payments(Organ[OrderPlaced | MoneyArrived]):
     """Takes the money for an order: from a card, from a gift card, or from the bank, where it comes by itself."""
 
@@ -57,7 +57,7 @@ class Payments(Organ[OrderPlaced | MoneyArrived]):
         return PaymentTaken(id=after(event, "paid"), payload=money)
 
 
-@dataclass(eq=False)
+@dataclass
 class Refunds(Organ[OrderCancelled]):
     """Gives back what was paid for an order that is cancelled."""
 

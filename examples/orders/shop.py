@@ -29,7 +29,7 @@ BUSY: Final = RetryPolicy(max_attempts=10, base_delay=0.05, retry_on=(sqlite3.Op
 """For books in which another worker is writing for long."""
 
 
-@dataclass(eq=False)
+@dataclass
 class Stock(Organ[OrderPlaced]):
     """Puts the pieces of an order aside."""
 
@@ -47,7 +47,7 @@ class Stock(Organ[OrderPlaced]):
         return StockReserved(id=after(event, "reserved"), payload=Number(order=order.order))
 
 
-@dataclass(eq=False)
+@dataclass
 class Fulfilment(Organ[PaymentTaken | PaymentRefused | StockReserved | StockShort]):
     """Waits for two events of each order, which come in any order, from any worker. The second decides."""
 
@@ -75,7 +75,7 @@ class Fulfilment(Organ[PaymentTaken | PaymentRefused | StockReserved | StockShor
         return OrderCancelled(id=after(event, "cancelled"), payload=money)
 
 
-@dataclass(eq=False)
+@dataclass
 class Restock(Organ[OrderCancelled]):
     """Puts the pieces of a cancelled order back."""
 
@@ -88,7 +88,7 @@ class Restock(Organ[OrderCancelled]):
         self.books.put_back(event.payload.order)
 
 
-@dataclass(eq=False)
+@dataclass
 class Deadline(Organ[OrderPlaced]):
     """Looks after some time whether the money for an order came. `RetryLater` is the alarm clock.
 
@@ -115,7 +115,7 @@ class Deadline(Organ[OrderPlaced]):
         return PaymentOverdue(id=after(event, "overdue"), payload=Number(order=event.payload.order))
 
 
-@dataclass(eq=False)
+@dataclass
 class Reminders(Organ[PaymentOverdue]):
     """Reminds the customer; here, notes that it would."""
 
@@ -128,7 +128,7 @@ class Reminders(Organ[PaymentOverdue]):
         self.books.note_reminder(event.payload.order)
 
 
-@dataclass(eq=False)
+@dataclass
 class Ledger(Organ[PaymentTaken | OrderShipped | Refunded]):
     """Enters what moved, in double entry: money that came belongs to the customer until the goods have left.
 

@@ -29,7 +29,7 @@ def at_the_station(moment: datetime) -> datetime:
     return moment
 
 
-@dataclass(eq=False)
+@dataclass
 class Days(Organ[ReadingTaken]):
     """Sums up each day of each station: when the next one is some hours old, and again for each late reading.
 
@@ -56,7 +56,7 @@ class Days(Organ[ReadingTaken]):
         ]
 
 
-@dataclass(eq=False)
+@dataclass
 class Gales(Organ[ReadingTaken]):
     """Warns of strong wind, and then is silent for some hours. It needs the readings in their order: one worker."""
 
@@ -74,7 +74,7 @@ class Gales(Organ[ReadingTaken]):
         return GaleWarned(id=uuid5(event.id, "warned"), payload=gale)
 
 
-@dataclass(eq=False)
+@dataclass
 class Archive(Organ[DayClosed]):
     """Sends days to the archive, which is far away: other deliveries go on while one waits."""
 
@@ -91,7 +91,7 @@ class Archive(Organ[DayClosed]):
         self.when_done()
 
 
-@dataclass(eq=False)
+@dataclass
 class Siren(Organ[GaleWarned]):
     """Sounds, and notes it."""
 

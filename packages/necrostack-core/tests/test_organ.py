@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 
 import pytest
 
 from necrostack.event import Event
 from necrostack.organ import Organ
+from necrostack.spine import Spine
 
 
 class Clerk(Organ):
     listens_to = ["A"]
 
     def handle(self, event: Event) -> None: ...
+
+
+@dataclass
+class Teller(Clerk):
+    desk: int
 
 
 class OwnBeginning(Clerk):
@@ -37,6 +44,14 @@ def test_an_empty_name_is_kept_for_the_inspection_to_refuse() -> None:
 
 def test_an_organ_need_not_call_the_init_of_its_base() -> None:
     assert OwnBeginning(5).name == "OwnBeginning"
+
+
+async def test_an_organ_may_be_a_dataclass() -> None:
+    spine = Spine([Teller(5)])
+
+    report = await spine.run_until_idle(Event(event_type="A"))
+
+    assert report.organs["Teller"].handled == 1
 
 
 def test_a_class_may_fix_its_name() -> None:
