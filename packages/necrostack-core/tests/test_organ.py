@@ -49,7 +49,7 @@ def test_an_organ_need_not_call_the_init_of_its_base() -> None:
 async def test_an_organ_may_be_a_dataclass() -> None:
     spine = Spine([Teller(5)])
 
-    report = await spine.run_until_idle(Event(event_type="A"))
+    report = await spine.run_until_idle(Event(event_type="A", payload={}))
 
     assert report.organs["Teller"].handled == 1
 
