@@ -33,4 +33,4 @@ for i = 1, #leases, 2 do
   local name, left = leases[i], tonumber(leases[i + 1]) - now
   found[#found + 1] = {name, held[name] or 0, left, told('said:' .. name), number_of(told('graph:' .. name))}
 end
-return {found, graphs}
+return refused or {found, graphs}

@@ -42,6 +42,7 @@ if bound then
     local new = ARGV[5] == 'earliest' and redis.call('XLEN', KEYS[1]) or 0
     waiting = queued(new, KEYS[1], KEYS[6], ARGV[1], ARGV[6]) + redis.call('ZCARD', KEYS[7])
   end
+  if refused then return refused end
   waiting = waiting + redis.call('ZCARD', KEYS[2])
   if waiting + tonumber(ARGV[7]) > bound then return {math.max(bound - waiting, 0), bound} end
 end

@@ -15,4 +15,4 @@ for i = 1, 2 do
   end
   nexts[i] = #held == tonumber(ARGV[5]) and '(' .. held[#held][1] or ''
 end
-return {page, nexts[1], nexts[2]}
+return refused or {page, nexts[1], nexts[2]}

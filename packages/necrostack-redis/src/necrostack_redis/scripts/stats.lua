@@ -45,7 +45,7 @@ local now = milliseconds()
 local handed = of_group('XPENDING', KEYS[1], group)
 if handed and handed[1] > 0 then first = handed[2] end
 local since = first and math.max(now - string.match(first, '^%d+'), 0) or -1
-return {
+return refused or {
   waiting,
   pending,
   redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]),
