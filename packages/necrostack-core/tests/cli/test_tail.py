@@ -77,7 +77,7 @@ def test_events_are_found_by_number_time_and_type(
     ended = necrostack("tail", *BACKEND, "--json", *options)
 
     assert numbers_in(ended.out) == found
-    assert ended.told == ([] if found else ["necrostack: no event that is kept is as asked for"])
+    assert ended.told == ([] if found or "0" in options else ["necrostack: no event that is kept is as asked for"])
 
 
 def test_events_are_found_by_id_and_by_chain(necrostack: Run, app: str, handled: Callable[..., None]) -> None:

@@ -38,7 +38,7 @@ def _execute(arguments: argparse.Namespace) -> int:
                 terminal.note(line)
         return int(arguments.execute(arguments, terminal))
     except KeyboardInterrupt:
-        terminal.error("interrupted")
+        terminal.interrupted()
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- whatever it is, a user gets one line and an exit code
         code, message = _told(error)

@@ -117,4 +117,5 @@ def _keys(loop: asyncio.AbstractEventLoop, quit_: Callable[[], object]) -> Itera
         yield
     finally:
         loop.remove_reader(keyboard)
-        termios.tcsetattr(keyboard, termios.TCSANOW, before)
+        with suppress(termios.error):  # the terminal was closed
+            termios.tcsetattr(keyboard, termios.TCSANOW, before)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one drains, the second one cancels."""
+"""SIGINT, SIGTERM and a terminal that closes: the first one drains, the second one cancels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,35 @@ import asyncio
 import itertools
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""What comes when the terminal is closed; Windows has none."""
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a terminal that closes end a command as Ctrl-C does: it cleans up, and says how far it came.
+
+    What was ignored before, as by nohup(1), stays so.
+    """
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in filter(None, (signal.SIGTERM, HANGUP)):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 class Signals:
-    """Listens to SIGINT and SIGTERM for as long as it is entered.
+    """Listens to SIGINT and SIGTERM, and to a terminal that closes, for as long as it is entered.
 
     Attributes:
         first: The signal that came first; None without one.
@@ -45,6 +67,8 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._came)
+            if HANGUP is not None and signal.getsignal(HANGUP) is signal.SIG_DFL:
+                self._before[HANGUP] = signal.signal(HANGUP, self._came)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,6 +76,8 @@ class Signals:
             signal.signal(number, handler)
 
     def _came(self, signum: int, _: FrameType | None) -> None:
+        if signum == HANGUP == self.first:
+            return  # it comes more than once, from the shell and from the system
         # Taken in one step: another signal may come between any two others, also in here.
         number = next(self._numbers)
         if number > self._answered + 1 and not self._is_loop_free:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from necrostack.backend import Admin, KeptEvent
-from necrostack.cli.conditions import fits
+from necrostack.cli.conditions import EVENT_FILTERS, fits
 from necrostack.cli.facts import event_facts, letter_facts
 from necrostack.cli.letters import why
 from necrostack.cli.meter import Meter
@@ -22,6 +22,9 @@ from necrostack.event import Event
 
 T = TypeVar("T")
 
+FILTERS = (*EVENT_FILTERS, "id", "organ", "since", "until")
+"""The options that choose some of what there is."""
+
 _OVERLAP = timedelta(seconds=30)
 """How much later a letter may turn up than its time says: the clocks of workers differ, and a settlement takes time."""
 
@@ -31,6 +34,7 @@ class Followed(Protocol[T]):
 
     header: Sequence[str]
     nothing: str
+    nothing_chosen: str
 
     def history(self) -> AsyncIterator[T]:
         """Go through all that is as asked for, oldest first."""
@@ -54,10 +58,12 @@ class Events:
     Attributes:
         header: The columns of `row`.
         nothing: What to say when there are none.
+        nothing_chosen: What to say when the options choose none.
     """
 
     header: Sequence[str] = ("kept", "event type", "event", "payload")
-    nothing = "no event that is kept is as asked for"
+    nothing = "no event is kept"
+    nothing_chosen = "no event that is kept is as asked for"
 
     def __init__(
         self, admin: Admin, arguments: argparse.Namespace, terminal: Terminal, types: Collection[str] | None
@@ -139,10 +145,12 @@ class Letters:
     Attributes:
         header: The columns of `row`.
         nothing: What to say when there are none.
+        nothing_chosen: What to say when the options choose none.
     """
 
     header: Sequence[str] = ("given up", "letter", "event type", "organ", "why")
-    nothing = "no dead letter is as asked for"
+    nothing = "there are no dead letters"
+    nothing_chosen = "no dead letter is as asked for"
 
     def __init__(self, admin: Admin, arguments: argparse.Namespace, terminal: Terminal) -> None:
         """Choose those that the arguments ask for."""

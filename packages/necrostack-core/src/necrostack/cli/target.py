@@ -12,6 +12,7 @@ from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import add_backend
 from necrostack.cli.failures import CommandError, Exit
 from necrostack.cli.logs import logging_as
+from necrostack.cli.signals import ended_as_by_ctrl_c
 from necrostack.cli.terminal import Terminal
 from necrostack.memory import InMemoryBackend
 from necrostack.spine import Spine
@@ -75,7 +76,7 @@ def with_target(arguments: argparse.Namespace, terminal: Terminal, do: Callable[
         async with target.backend:
             return await do(target)
 
-    with logging_as(arguments, terminal):
+    with logging_as(arguments, terminal), ended_as_by_ctrl_c():
         return asyncio.run(done())
 
 

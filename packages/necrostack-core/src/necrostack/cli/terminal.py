@@ -100,6 +100,12 @@ class Terminal:
         """Write to stderr what went wrong."""
         self._say(f"necrostack: error: {' '.join(text.split())}")
 
+    def interrupted(self) -> None:
+        """Say on stderr that it was interrupted."""
+        if self.is_watched:
+            sys.stderr.write("\n")  # the terminal has written ^C, behind whatever stood there
+        self.error("interrupted")
+
     def traceback(self, error: BaseException) -> None:
         """Write to stderr where an error comes from."""
         self.clear_status()
@@ -176,7 +182,7 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for column, name in enumerate(header):
         table.add_column(Text(printable(name)), justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
-        bad = [name in ("failed", "dead-lettered") and bool(cell) for name, cell in zip(header, row, strict=True)]
+        bad = [name in ("failed", "dead-lettered") and cell not in (0, "-") for name, cell in zip(header, row, strict=True)]
         cells = [printable(str(cell)) for cell in row]
         table.add_row(*(Text(cell, style="red" if is_bad else "") for cell, is_bad in zip(cells, bad, strict=True)))
     Console(file=sys.stdout).print(table)
@@ -235,8 +241,8 @@ class _QuietPipe(io.FileIO):
         if not self.has_lost_reader and hasattr(select, "poll"):
             looked = select.poll()
             looked.register(self.fileno(), 0)
-            # A pipe without a reader: poll(2), POLLERR.
-            self.has_lost_reader = any(event & select.POLLERR for _, event in looked.poll(0))
+            # A pipe without a reader, or a terminal that was closed: poll(2), POLLERR and POLLHUP.
+            self.has_lost_reader = any(event & (select.POLLERR | select.POLLHUP) for _, event in looked.poll(0))
         return self.has_lost_reader
 
     def write(self, data: Buffer, /) -> int:

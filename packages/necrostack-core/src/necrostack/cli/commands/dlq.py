@@ -83,7 +83,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     do: _Do = arguments.do
     names = arguments.words if "words" in arguments else []
     if arguments.is_for_one and len(names) != 1:
-        msg = f"name one dead letter, not {len(names)}; dlq list shows their ids"
+        taken = "" if names or arguments.app is None else f"; {arguments.app!r} is taken for APP"
+        msg = f"name one dead letter, not {len(names)}{taken}; dlq list shows their ids"
         raise CommandError(msg, Exit.USAGE)
     return with_target(arguments, terminal, lambda target: do(target, names, arguments, terminal))
 

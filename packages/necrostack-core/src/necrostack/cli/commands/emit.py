@@ -103,7 +103,7 @@ def _told_apart(arguments: argparse.Namespace) -> tuple[str | None, Sequence[str
 
 
 def _is_payload(word: str) -> bool:
-    return word == STDIN or word.lstrip().startswith(("{", "@"))
+    return word == STDIN or word.lstrip().startswith(("{", "@", "[", '"'))
 
 
 # --- one event ------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ async def _emit_file(backend: Backend, arguments: argparse.Namespace, terminal: 
             meter.at(feed.kept, feed.progress)
 
     feed = Feed(
-        source_of(arguments.file),
+        source_of(arguments.file, "file"),
         backend,
         _keeper(backend, arguments.delay),
         first_line=arguments.from_line,

@@ -82,7 +82,7 @@ async def _replay(target: Target, arguments: argparse.Namespace, terminal: Termi
             raise CommandError(msg, Exit.NOT_FOUND)
         terminal.note(msg)
     if arguments.dry_run or count == 0:
-        return _tell(terminal, count, "would be replayed", as_json=arguments.json)
+        return _tell(terminal, count, "would be replayed" if arguments.dry_run else "replayed", as_json=arguments.json)
     if not arguments.yes:
         to = f" to {', '.join(arguments.organ)} alone" if arguments.organ else ""
         confirm(terminal, f"{counted(count, 'event')} to be replayed{to}")

@@ -11,7 +11,7 @@ from necrostack.cli.arguments import add_examples, add_json, event_id, whole_num
 from necrostack.cli.columns import Columns
 from necrostack.cli.conditions import add_event_filters
 from necrostack.cli.failures import CommandError, Exit
-from necrostack.cli.tailing import Events, Followed, Letters
+from necrostack.cli.tailing import FILTERS, Events, Followed, Letters
 from necrostack.cli.target import Target, add_target, check_organs, with_target
 from necrostack.cli.terminal import Terminal
 from necrostack.cli.times import moment
@@ -113,8 +113,9 @@ class _Tail(Generic[T]):
         count = await (self._write_all() if last is None else self._write_last(last))
         if self._arguments.follow:
             await self._follow()
-        elif count == 0:
-            self._terminal.note(self._found.nothing)
+        elif count == 0 and last != 0:
+            chooses = any(getattr(self._arguments, name) is not None for name in FILTERS)
+            self._terminal.note(self._found.nothing_chosen if chooses else self._found.nothing)
         return Exit.OK
 
     async def _write_all(self) -> int:
