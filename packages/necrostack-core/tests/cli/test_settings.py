@@ -138,7 +138,7 @@ def test_a_file_may_hold_the_url(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("wokers = 2", ": there is no setting 'wokers'; did you mean 'workers'?"),
+        ("worker = 2", ": there is no setting 'worker'; did you mean 'workers'?"),
         ("drain_timeout = 2", ": there is no setting 'drain_timeout'; did you mean 'drain-timeout'?"),
         ("colour = true", ": there is no setting 'colour'; there are app, backend, workers, "),
         ('workers = "4"', " workers: '4' is of the wrong type; write workers = 4"),
@@ -198,7 +198,7 @@ def test_a_file_that_is_none_of_ours_is_told(necrostack: Run, folder: Path, text
     [
         ("NECROSTACK_WORKERS", "many", "'many' is no whole number, 1 or more; write NECROSTACK_WORKERS=4"),
         ("NECROSTACK_WORKERS", "9" * 5000, "'99"),
-        ("NECROSTACK_CONCURENCY", "4", "there is no such setting; did you mean NECROSTACK_CONCURRENCY?"),
+        ("NECROSTACK_CONCURRENT", "4", "there is no such setting; did you mean NECROSTACK_CONCURRENCY?"),
         ("NECROSTACK_LOGLEVEL", "4", "there is no such setting; did you mean NECROSTACK_LOG_LEVEL?"),
         ("NECROSTACK_BACKEND_FILE", "absent", "'absent' cannot be read: No such file or directory; name a file that "),
     ],

@@ -59,7 +59,7 @@ def _for_people(fields: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield from last
 
 
-_FIRST = ("organ", "event_type", "attempt", "reason", "error")
+_FIRST = ("worker", "organ", "event_type", "attempt", "reason", "error")
 _LAST = ("event_id", "correlation_id")
 
 
