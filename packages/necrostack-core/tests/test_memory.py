@@ -103,6 +103,16 @@ async def test_what_is_delayed_takes_room_and_what_is_pending_does_not(clock: Vi
     assert (await backend.admin.stats()).queued == 1
 
 
+async def test_who_waits_for_what_another_gets_is_told_so_when_it_is_due(clock: VirtualClock) -> None:
+    backend = InMemoryBackend(clock=clock)
+    await backend.enqueue(numbered(0), delay=5.0)
+
+    both = await clock.run(asyncio.gather(backend.pull(timeout=60.0), backend.pull(timeout=60.0)))
+
+    assert sorted(map(len, both)) == [0, 1]
+    assert clock.monotonic() == 5.0
+
+
 async def test_a_call_that_is_larger_than_the_backend_is_refused_though_it_is_empty() -> None:
     backend = InMemoryBackend(max_size=3)
 

@@ -108,8 +108,11 @@ class InMemoryBackend(Backend):
             return taken
         deadline = self.clock.monotonic() + timeout
         while not taken and (now := self.clock.monotonic()) < deadline:
-            await self._sleep_among(self._pullers, min(deadline, self._store.next_due()) - now)
+            due = self._store.next_due()
+            await self._sleep_among(self._pullers, min(deadline, due) - now)
             taken = self._take(limit)
+            if not taken and due <= self.clock.monotonic():
+                break  # somebody else was first; whoever waits for the end may look whether this was the last one
         return taken
 
     def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:

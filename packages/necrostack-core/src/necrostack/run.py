@@ -35,7 +35,7 @@ PULL_TIMEOUT = 1.0
 """Seconds that one pull waits for events where the run ends when nothing is left: so often it looks whether it may."""
 
 _LONG_PULL_TIMEOUT = 10.0
-"""The same where it goes on: whoever stops it interrupts the pull."""
+"""The same where it goes on: whoever stops it interrupts the pull. And where it cannot end before something is due."""
 
 _BRIEF_PULL_TIMEOUT = 0.1
 """The same in an outage, whose end is then known when it is over, and not when the wait for events is."""
@@ -103,6 +103,7 @@ class Run:
         self._filled_at = 0.0
         # Whether the last pull waited in vain: then there is no need to look before waiting on.
         self._has_waited = False
+        self._has_to_wait = False  # for what is due later
         # Set to interrupt a pull that waits.
         self._interrupt: asyncio.Future[None] | None = None
         self._logs_each = False
@@ -265,11 +266,17 @@ class Run:
         # What was done meanwhile may have emitted something.
         if self._hand or await self._committer.commit():
             return
-        if self._until_idle and (await self._unless_stopped(self._backend.admin.stats, BackendStats())).idle:
+        if self._until_idle and (await self._what_is_left()).idle:
             self.stop()
         elif not self._is_stopping:
             await self._unless_stopped(self._pull_patiently, None)
             self._has_waited = not self._hand
+
+    async def _what_is_left(self) -> BackendStats:
+        left = await self._unless_stopped(self._backend.admin.stats, BackendStats())
+        # Elsewhere another process may take what is due, and this one would be late to see that nothing is left.
+        self._has_to_wait = left.scheduled > 0 and not self._backend.is_shared
+        return left
 
     async def _pull_now(self) -> Sequence[Delivery]:
         return await self._unless_stopped(lambda: self._backend.pull_sealed(limit=self._limit, timeout=0), ())
@@ -304,7 +311,7 @@ class Run:
             pull.result()
 
     async def _pull_once(self) -> None:
-        timeout = PULL_TIMEOUT if self._until_idle else _LONG_PULL_TIMEOUT
+        timeout = PULL_TIMEOUT if self._until_idle and not self._has_to_wait else _LONG_PULL_TIMEOUT
         if self._backend.outage.error is not None:
             timeout = _BRIEF_PULL_TIMEOUT
         self._hand.extend(await self._backend.pull_sealed(limit=self._limit, timeout=timeout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pytest
@@ -14,9 +15,11 @@ from necrostack import (
     InMemoryBackend,
     MaxStepsExceeded,
     Organ,
+    RetryLater,
     RetryPolicy,
     Spine,
 )
+from necrostack.delivery import Delivery
 from necrostack.errors import BackendClosed, EventError
 from necrostack.testing import Recorder, SpineFixture, VirtualClock
 
@@ -186,6 +189,29 @@ async def test_retries_pass_in_virtual_time_and_are_recorded() -> None:
     assert [retry.delay for retry in fixture.retried("Failing")] == [60.0, 120.0]
     assert report.duration == fixture.clock.monotonic() == 180.0
     assert [letter.organ for letter in fixture.dead_letters] == ["Failing"]
+
+
+async def test_an_hour_passes_without_a_look_at_each_of_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient(Organ):
+        listens_to = ["recorder.hour"]
+
+        def handle(self, event: Event) -> None:
+            if fixture.clock.monotonic() < 3600.0:
+                raise RetryLater(3600.0)
+
+    fixture = SpineFixture([Impatient()])
+    pull, looks = fixture.backend.pull_sealed, 0
+
+    async def counted(*, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
+        nonlocal looks
+        looks += 1
+        return await pull(limit=limit, timeout=timeout)
+
+    monkeypatch.setattr(fixture.backend, "pull_sealed", counted)
+    await fixture.run(Event(event_type="recorder.hour", payload={}))
+
+    assert fixture.clock.monotonic() == 3600.0
+    assert looks < 400
 
 
 async def test_dead_letters_are_read_also_when_a_run_fails() -> None:
