@@ -170,6 +170,13 @@ def test_what_the_clerk_mends_is_paid_and_shipped(
     assert set(shown.splitlines()) - {"…"} <= set(f"{evening}when the clerk has gone home:{night}".splitlines())
 
 
+def test_a_url_that_is_none_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        program.main(["--backend", "teapot://here"])
+
+    assert re.fullmatch(r"python -m examples.orders: no backend for teapot://; .*\n", capsys.readouterr().err)
+
+
 async def test_without_a_key_of_its_own_a_payment_moves_twice_and_the_report_shows_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import gzip
+import logging
 
 from examples.orders.app import build, open_books
 from examples.orders.events import Card, Order
 from examples.orders.generate import FEED
 from examples.orders.report import report
-from necrostack import Backend, DeadLetter, Event, InMemoryBackend, open_backend
+from necrostack import Backend, DeadLetter, Event, NecroStackError, open_backend
 
 
 async def day(backend: Backend) -> None:
@@ -16,7 +17,7 @@ async def day(backend: Backend) -> None:
     books, provider = open_books()
     with gzip.open(FEED) as lines:
         events = [Event.from_json(line) for line in lines]
-    async with build(books, provider).with_backend(backend) as spine:
+    async with build(books, provider).with_backend(backend).with_settings(max_outage=5.0) as spine:
         await spine.run_until_idle(*events)
         print("In the evening:\n")
         print(report(books, provider))
@@ -41,10 +42,13 @@ def mended(letter: DeadLetter) -> Order:
 def main(argv: list[str] | None = None) -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m examples.orders", description=__doc__)
-    parser.add_argument("--backend", metavar="URL", help="where events are kept; in memory unless given")
-    url: str | None = parser.parse_args(argv).backend
-    asyncio.run(day(InMemoryBackend() if url is None else open_backend(url)))
+    parser.add_argument("--backend", metavar="URL", default="memory://", help="where events are kept")
+    try:
+        asyncio.run(day(open_backend(parser.parse_args(argv).backend)))
+    except NecroStackError as error:  # a wrong URL, or nobody who answers there
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":
+    logging.getLogger("necrostack").addHandler(logging.NullHandler())  # `necrostack run` shows what is logged
     main()

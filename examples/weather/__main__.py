@@ -7,13 +7,14 @@ gets all readings again, from the history.
 import argparse
 import asyncio
 import gzip
+import logging
 from datetime import UTC
 
 from examples.weather.almanac import Almanac
 from examples.weather.organs import Archive, Days, Gales, Siren
 from examples.weather.rebuild import FEED
 from examples.weather.report import report
-from necrostack import Backend, Event, InMemoryBackend, Spine, open_backend
+from necrostack import Backend, Event, NecroStackError, Spine, open_backend
 from necrostack.errors import EventError
 
 
@@ -24,6 +25,7 @@ async def run(backend: Backend) -> None:
         [Days(wrong, lambda moment: moment.astimezone(UTC)), Archive(wrong), Gales(right), Siren(right)],
         backend,
         concurrency=16,
+        max_outage=5.0,
     )
     second = Spine([Days(right), Archive(right), Gales(right), Siren(right)], backend, concurrency=16)
     async with backend:
@@ -51,10 +53,13 @@ def read() -> list[Event]:
 def main(argv: list[str] | None = None) -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m examples.weather", description=__doc__)
-    parser.add_argument("--backend", metavar="URL", help="where events are kept; in memory unless given")
-    url: str | None = parser.parse_args(argv).backend
-    asyncio.run(run(InMemoryBackend(history=10_000) if url is None else open_backend(url)))
+    parser.add_argument("--backend", metavar="URL", default="memory://?history=10000", help="where events are kept")
+    try:
+        asyncio.run(run(open_backend(parser.parse_args(argv).backend)))
+    except NecroStackError as error:  # a wrong URL, or nobody who answers there
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":
+    logging.getLogger("necrostack").addHandler(logging.NullHandler())  # `necrostack run` shows what is logged
     main()
