@@ -241,7 +241,19 @@ def lint(session: nox.Session) -> None:
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+    check_manifests(session)
     check_versions(session)
+
+
+def check_manifests(session: nox.Session) -> None:
+    """What the docs show of Kubernetes is what its schemas allow; KEDA's part is in none of them."""
+    page = (ROOT / "docs" / "how-to" / "run-on-kubernetes.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    files = []
+    for number, manifest in enumerate(each for each in shown if "apiVersion: keda.sh/" not in each):
+        files.append(Path(session.create_tmp()) / f"manifest-{number}.yaml")
+        files[-1].write_text(manifest, encoding="utf-8")
+    session.run("kubernetes-validate", "--strict", "--quiet", *map(str, files))
 
 
 @nox.session(default=False, venv_backend="uv")

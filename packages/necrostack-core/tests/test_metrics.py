@@ -23,7 +23,7 @@ from necrostack.delivery import Delivery, Failure, Retry, Settlement
 from necrostack.errors import BackendUnavailable, ConfigurationError, EventError
 from necrostack.instrumentation import Instrumentation, together
 from necrostack.memory_admin import InMemoryAdmin
-from necrostack.metrics import REASONS, BackendMetrics, Metrics
+from necrostack.metrics import REASONS, REASONS_OF_EVENTS, REASONS_OF_ORGANS, BackendMetrics, Metrics
 
 SECRET = "do-not-show"  # noqa: S105 -- what must not be found
 
@@ -74,6 +74,11 @@ def samples(text: str | bytes, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
+def counted(page: bytes, name: str) -> dict[tuple[str, ...], float]:
+    """Those of the values that are not 0."""
+    return {labels: value for labels, value in samples(page, name).items() if value}
+
+
 # --- what is counted ------------------------------------------------------------------------------------------
 
 
@@ -89,13 +94,24 @@ async def test_deliveries_are_counted_by_type_and_outcome(registry: CollectorReg
     }
     assert samples(page, "necrostack_emitted_events_total") == {("metrics.bought",): 2}
     assert samples(page, "necrostack_retries_total") == {("Buyer",): 1, ("Clerk",): 0}
-    assert samples(page, "necrostack_dead_letters_total") == {
+    assert counted(page, "necrostack_dead_letters_total") == {
         ("Buyer", "attempts_exhausted"): 1,
         ("Buyer", "given_up"): 1,
     }
     assert samples(page, "necrostack_handler_seconds_count") == {("Buyer",): 5, ("Clerk",): 2}
     assert samples(page, "necrostack_handlers_running") == {("Buyer",): 0, ("Clerk",): 0}
     assert len(samples(page, "necrostack_info")) == 1
+
+
+def test_what_can_be_known_is_told_from_0_on(registry: CollectorRegistry) -> None:
+    Metrics(Spine([Clerk()]).topology, registry)
+
+    page = generate_latest(registry)
+    assert samples(page, "necrostack_retries_total") == {("Clerk",): 0}
+    found = samples(page, "necrostack_dead_letters_total")
+    assert {*found.values()} == {0}
+    assert {reason for organ, reason in found if organ} == {*REASONS_OF_ORGANS, "given_up"}
+    assert {reason for organ, reason in found if not organ} == {*REASONS_OF_EVENTS}
 
 
 async def test_names_from_data_make_no_series_of_their_own(registry: CollectorRegistry) -> None:
@@ -129,7 +145,7 @@ def test_what_the_topology_does_not_know_is_counted_together(registry: Collector
     page = generate_latest(registry)
     assert samples(page, "necrostack_handler_seconds_count") == {("Clerk",): 0, ("other",): 1}
     assert samples(page, "necrostack_retries_total") == {("Clerk",): 0, ("other",): 1}
-    assert samples(page, "necrostack_dead_letters_total") == {("", "max_hops"): 1, ("other", "unknown_organ"): 1}
+    assert counted(page, "necrostack_dead_letters_total") == {("", "max_hops"): 1, ("other", "unknown_organ"): 1}
 
 
 def test_what_was_taken_over_by_others_is_lost_and_counts_for_nothing_else(registry: CollectorRegistry) -> None:
@@ -141,7 +157,7 @@ def test_what_was_taken_over_by_others_is_lost_and_counts_for_nothing_else(regis
     page = generate_latest(registry)
     assert samples(page, "necrostack_deliveries_total") == {("metrics.bought", "lost"): 1}
     assert samples(page, "necrostack_emitted_events_total") == {}
-    assert samples(page, "necrostack_dead_letters_total") == {}
+    assert counted(page, "necrostack_dead_letters_total") == {}
 
 
 def test_what_cannot_be_read_is_counted(registry: CollectorRegistry) -> None:
@@ -156,7 +172,7 @@ def test_what_cannot_be_read_is_counted(registry: CollectorRegistry) -> None:
 
     page = generate_latest(registry)
     assert samples(page, "necrostack_deliveries_total") == {("other", "dead_lettered"): 1}
-    assert samples(page, "necrostack_dead_letters_total") == {("", "undecodable"): 1}
+    assert counted(page, "necrostack_dead_letters_total") == {("", "undecodable"): 1}
 
 
 async def test_a_handler_is_running_until_it_is_left_however_that_is(registry: CollectorRegistry) -> None:

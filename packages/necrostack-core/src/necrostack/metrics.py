@@ -33,19 +33,10 @@ OTHER = "other"
 GIVEN_UP = "given_up"
 """What stands for every reason that a handler gave to `GiveUp`."""
 
-REASONS = frozenset(
-    (
-        "attempts_exhausted",
-        "bad_result",
-        "max_hops",
-        "max_recoveries",
-        "not_retried",
-        "undecodable",
-        "unknown_organ",
-        "unrouted",
-    )
-)
-"""Why an event is given up where no handler says why. docs/reference/dead-letters.md explains them."""
+REASONS_OF_ORGANS = ("attempts_exhausted", "bad_result", "not_retried")
+REASONS_OF_EVENTS = ("max_hops", "max_recoveries", "undecodable", "unrouted")
+REASONS = frozenset((*REASONS_OF_ORGANS, *REASONS_OF_EVENTS, "unknown_organ"))
+"""Why an event is given up where no handler says why: docs/reference/dead-letters.md."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """The upper bounds of what handlers take, from one that counts to one that asks somebody slow."""
@@ -117,13 +108,17 @@ class Metrics(Instrumentation):
         )
         client.Info("necrostack", "What runs here.", registry=registry).info({"version": version("necrostack-core")})
         self.running = dict.fromkeys((*self._organs, OTHER), 0)
-        # To find a label's child takes a lock and a walk each time. Those of Organs are known, and are told from 0 on,
-        # so that the first failure is seen as an increase.
+        # To find a label's child takes a lock and a walk each time.
         self._seconds = {name: seconds.labels(name) for name in self._organs}
         self._other_seconds = partial(seconds.labels, OTHER)
         self._settled: dict[tuple[str, str], Counter] = {}
+        # What can be known is told from 0 on, so that the first one is seen as an increase.
+        for reason in REASONS_OF_EVENTS:
+            self._dead.labels("", reason)
         for name in self._organs:
             self._retries.labels(name)
+            for reason in (*REASONS_OF_ORGANS, GIVEN_UP):
+                self._dead.labels(name, reason)
             running.labels(name).set_function(partial(self.running.__getitem__, name))
 
     def handling(self, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
