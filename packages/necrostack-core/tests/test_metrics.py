@@ -335,7 +335,7 @@ def test_without_a_loop_it_is_said_where_to_make_it(registry: CollectorRegistry)
         BackendMetrics(InMemoryBackend(), registry)
 
 
-async def test_the_librarys_own_server_serves_both(registry: CollectorRegistry) -> None:
+async def test_the_server_of_the_library_serves_both(registry: CollectorRegistry) -> None:
     spine = spine_of(registry)
     BackendMetrics(spine.backend, registry)
     await spine.run_until_idle(wanted())

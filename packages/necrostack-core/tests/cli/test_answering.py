@@ -122,7 +122,7 @@ def test_a_request_that_is_too_long_is_refused_before_its_end(connect: Connect) 
 
 def test_who_does_not_go_on_holds_up_nobody_and_is_let_go(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     silent, slow = connect(), connect()
-    slow.sendall(b"GET /hel")
+    slow.sendall(b"GET /he")
     monkeypatch.setattr(answering_module, "CONVERSATION", 0.05)
     late, taking_nothing = connect(), connect()
     late.sendall(b"GET /hello HTTP/1.1\r\n")
