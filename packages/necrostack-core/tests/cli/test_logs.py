@@ -123,6 +123,19 @@ def test_errors_that_repeat_are_counted_when_asked_for(logged: Logged) -> None:
     assert repeated["count"] == 2
 
 
+def test_what_was_left_out_is_told_also_where_no_run_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = argparse.Namespace(
+        log_format=None, log_level=None, log_repeats="1/60", verbose=False, settings=Settings()
+    )
+
+    with mock.patch.object(logging.getLogger(), "handlers", []), logging_as(arguments, Terminal()):
+        for _ in range(3):
+            logger.error("dead_lettered", extra={"error_type": "ValueError"})
+
+    written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line.get("count")) for line in written] == [("dead_lettered", None), ("repeated", 2)]
+
+
 @pytest.mark.parametrize(("argv", "written"), [([], 2), (["--log-repeats=off"], 3)])
 def test_what_the_application_samples_holds_unless_told_otherwise(
     logged: Logged, argv: Sequence[str], written: int

@@ -71,15 +71,16 @@ def logging_as(
     level = usual if named is None else logging.getLevelNamesMapping()[named.upper()]
     is_verbose = arguments.verbose and not (named and arguments.settings.is_flag("log_level"))
     own_level = logging.DEBUG if is_verbose else level
-    with _sampled(arguments.log_repeats):
-        if logger.handlers or logging.getLogger().handlers:
-            if arguments.log_format is not None and tells:
-                terminal.note("the application configured logging itself, so --log-format changes nothing")
-            with _levels({logger: own_level} if named or is_verbose else {}):
-                yield
-        else:
-            with _levels({logger: own_level, logging.getLogger(): level}), _handled_by(_handler(arguments, terminal)):
-                yield
+    # Sampling ends first: what it left out is written then.
+    if logger.handlers or logging.getLogger().handlers:
+        if arguments.log_format is not None and tells:
+            terminal.note("the application configured logging itself, so --log-format changes nothing")
+        with _levels({logger: own_level} if named or is_verbose else {}), _sampled(arguments.log_repeats):
+            yield
+    else:
+        levels, handler = {logger: own_level, logging.getLogger(): level}, _handler(arguments, terminal)
+        with _levels(levels), _handled_by(handler), _sampled(arguments.log_repeats):
+            yield
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from necrostack.errors import cut
 FILE = "pyproject.toml"
 TABLE = "tool.necrostack"
 PREFIX = "NECROSTACK_"
-HANDED_DOWN = "NECROSTACK_SETTINGS"
+HANDED_DOWN = "NECROSTACK_RUN_SETTINGS"
 """The environment variable in which a supervisor hands down what the file said when it read it, as JSON."""
 
 _OTHERS = frozenset({HANDED_DOWN, *(f"{PREFIX}{name}" for name in ("WORKER", "RUN_FOLDER", "SUPERVISOR", "WATCHER"))})
