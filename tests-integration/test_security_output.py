@@ -11,12 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 import redis
 
 from necrostack import Event
 from necrostack.event import MAX_EVENT_SIZE, admit
+from necrostack.fleet import Announcement
+from necrostack.topology import OrganNode, Topology
 from necrostack_redis import RedisBackend
 from necrostack_redis.keys import Keys
 from necrostack_redis.wire import event_record
@@ -28,6 +31,9 @@ OWN = re.compile(r"\x1b\[(1|2|0|33|1;31)?m|\r\x1b\[K|\r(?=\n)")
 """What the command line itself writes: bold and colours, an erased line, and the line ends of a terminal."""
 
 TIMEOUT = 50.0
+NOW = datetime.now(UTC)
+SAID = Announcement(host=ODD, pid=1, version=ODD, python=ODD, started_at=NOW, at=NOW, in_work=1)
+GRAPH = json.dumps(Topology((OrganNode(name=ODD, listens_to=(ODD,), emits=(ODD,), is_async=True),)).to_dict())
 EVENT = Event(event_type="ODD\u2028\u202e[red]", payload={ODD: ODD}, headers={ODD: ODD})
 
 
@@ -48,6 +54,7 @@ def url(redis_url: str, app: str) -> Iterator[str]:
         for consumer in (ODD, b"\xff\x1b"):
             client.execute_command("XREADGROUP", "GROUP", "default", consumer, "COUNT", 1, "STREAMS", keys.events, ">")
             client.zadd(keys.leases, {consumer: 1e15})
+        client.hset(keys.topologies, mapping={keys.said(ODD): f"1000 {SAID.to_json()}", keys.graph(ODD): GRAPH})
         yield f"{redis_url}?app={app}"
         client.delete(*client.scan_iter(f"*{{{app}}}*", 1000))
 
@@ -79,6 +86,9 @@ COMMANDS: dict[str, Sequence[str]] = {
     "tail": ["tail"],
     "inspect": ["inspect"],
     "inspect ID": ["inspect", str(EVENT.id)],
+    "top --once": ["top", "--once"],
+    "graph --live": ["graph", "--live", "--format", "text"],
+    "graph --live --json": ["graph", "--live", "--json"],
     "inspect --chain": ["inspect", "--chain", str(EVENT.id)],
     "dlq list": ["dlq", "list"],
     "dlq list --group-by": ["dlq", "list", "--group-by", "cause"],

@@ -96,8 +96,7 @@ def _keys(loop: asyncio.AbstractEventLoop, quit_: Callable[[], object]) -> Itera
     except ImportError:  # Windows
         yield
         return
-    # In the background, whoever changes how the terminal reads is stopped.
-    if sys.stdin is None or not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
+    if sys.stdin is None or not sys.stdin.isatty() or _is_in_background(sys.stdin.fileno()):
         yield
         return
     keyboard = sys.stdin.fileno()
@@ -119,3 +118,11 @@ def _keys(loop: asyncio.AbstractEventLoop, quit_: Callable[[], object]) -> Itera
         loop.remove_reader(keyboard)
         with suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(keyboard, termios.TCSANOW, before)
+
+
+def _is_in_background(keyboard: int) -> bool:
+    """Whether a shell has put us there: it stops whoever then changes how the terminal reads."""
+    try:
+        return os.tcgetpgrp(keyboard) != os.getpgrp()
+    except OSError:  # ENOTTY: not the terminal that rules this process
+        return False

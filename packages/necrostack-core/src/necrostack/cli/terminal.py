@@ -182,7 +182,9 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for column, name in enumerate(header):
         table.add_column(Text(printable(name)), justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
-        bad = [name in ("failed", "dead-lettered") and cell not in (0, "-") for name, cell in zip(header, row, strict=True)]
+        bad = [
+            name in ("failed", "dead-lettered") and cell not in (0, "-") for name, cell in zip(header, row, strict=True)
+        ]
         cells = [printable(str(cell)) for cell in row]
         table.add_row(*(Text(cell, style="red" if is_bad else "") for cell, is_bad in zip(cells, bad, strict=True)))
     Console(file=sys.stdout).print(table)
