@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType, TracebackType
 
@@ -50,17 +50,22 @@ class Several(Instrumentation):
     def __init__(self, *inner: Instrumentation) -> None:
         """Let all of `inner` watch."""
         self.inner = inner
+        # Most have no use for some of the hooks, and to call one for each delivery costs more than what some do.
+        self._emitting = [each for each in inner if _overrides(each.emitting, Instrumentation.emitting)]
+        self._handling = [each for each in inner if _overrides(each.handling, Instrumentation.handling)]
 
     def emitting(self, event: Event, parent: Event | None) -> Event:
         """See `Instrumentation.emitting`. Each gets what the one before returned."""
-        for each in self.inner:
+        for each in self._emitting:
             event = emitting(each, event, parent)
         return event
 
     def handling(self, organ: str, delivery: Delivery) -> AbstractContextManager[object]:
         """See `Instrumentation.handling`."""
+        if len(self._handling) == 1:
+            return handling(self._handling[0], organ, delivery)
         stack = ExitStack()
-        for each in self.inner:
+        for each in self._handling:
             stack.enter_context(handling(each, organ, delivery))
         return stack
 
@@ -68,6 +73,10 @@ class Several(Instrumentation):
         """See `Instrumentation.settled`."""
         for each in self.inner:
             settled(each, settlements, accepted)
+
+
+def _overrides(hook: Callable[..., object], default: Callable[..., object]) -> bool:
+    return getattr(hook, "__func__", None) is not default
 
 
 def together(*watching: Instrumentation | None) -> Instrumentation | None:
