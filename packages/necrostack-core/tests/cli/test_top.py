@@ -117,13 +117,13 @@ def test_different_topologies_are_pointed_out_with_the_organs_that_not_all_have(
     }
 
 
-def test_a_worker_that_has_something_in_work_and_no_turn_to_say_so_is_told_of_and_comes_first() -> None:
+def test_a_worker_that_holds_something_and_has_no_turn_to_say_so_is_told_of_and_comes_first() -> None:
     silent = [worker(number, replace(SAID, at=NOW - timedelta(seconds=30))) for number in range(2, 7)]
-    idle = worker(9, replace(SAID, in_work=0, at=NOW - timedelta(seconds=30)))
+    idle = replace(worker(9, replace(SAID, at=NOW - timedelta(seconds=30))), pending=0)
 
     told = remarks([worker(), *silent, idle], NOW)
 
-    assert told[0] == "alpha-2 has 2 in work, silent for 30s: does a handler block its event loop?"
+    assert told[0] == "alpha-2 holds 2 and is silent for 30s: does a handler block its event loop?"
     assert told[3:] == ["and 2 more workers like that"]
     assert worker_table([worker(), silent[0]], NOW).rows[0][0] == "alpha-2"
 
@@ -168,7 +168,7 @@ def test_inspect_shows_what_workers_say(necrostack: Run, lasting: Lasting) -> No
     assert row[5:9] == ["1", "2", "4.5", "3"]
     assert ["Billing", "100", "4.5", "4.0", "3", "0.5", "0", "0"] in lines
     assert ended.told == [
-        "necrostack: memory has 2 in work, silent for 1h: does a handler block its event loop?",
+        "necrostack: memory holds 1 and is silent for 1h: does a handler block its event loop?",
     ]
     (found,) = as_json["workers"]
     assert found["about"]["host"] == "alpha"

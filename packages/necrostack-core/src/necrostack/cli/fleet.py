@@ -18,7 +18,7 @@ from necrostack.report import OrganReport, RunReport
 from necrostack.topology import Topology
 
 _SILENT = 10.0
-"""Seconds without a word after which a worker that has something in work is told of: it speaks every 2 s."""
+"""Seconds without a word after which a worker that holds something is told of: it speaks every 2 s."""
 
 _NAMED = 3
 """How many workers, or Organs, a remark names."""
@@ -129,9 +129,9 @@ def per_second(rate: float) -> str:
 
 
 def is_blocked(worker: Consumer, now: datetime) -> bool:
-    """Whether a worker that lives, and has something in work, gets no turn to say so."""
+    """Whether a worker that lives, and holds something, gets no turn to say so."""
     about = worker.about
-    return about is not None and about.in_work > 0 and (now - about.at).total_seconds() > _SILENT
+    return about is not None and worker.pending > 0 and (now - about.at).total_seconds() > _SILENT
 
 
 def remarks(workers: Sequence[Consumer], now: datetime) -> list[str]:
@@ -173,7 +173,7 @@ def _on_blocked(workers: Sequence[Consumer], now: datetime) -> Iterator[str]:
     blocked = [(worker, worker.about) for worker in workers if worker.about is not None and is_blocked(worker, now)]
     for worker, about in blocked[:_NAMED]:
         silent = span((now - about.at).total_seconds())
-        yield f"{worker.name} has {about.in_work} in work, silent for {silent}: does a handler block its event loop?"
+        yield f"{worker.name} holds {worker.pending} and is silent for {silent}: does a handler block its event loop?"
     if len(blocked) > _NAMED:
         yield f"and {counted(len(blocked) - _NAMED, 'more worker')} like that"
 
