@@ -167,6 +167,19 @@ async def test_a_server_that_goes_away_is_not_asked_whether_it_speaks_tls(
             await backend.admin.stats()
 
 
+async def test_a_server_that_refuses_the_password_is_not_asked_whether_it_speaks_tls(
+    make_server: Callable[..., Server],
+) -> None:
+    """It would keep silent, until `connect_timeout` is over."""
+    server = make_server("--requirepass", "s3cret")
+    async with RedisBackend(f"redis://:wr0ng@127.0.0.1:{server.port}") as backend:
+        with (
+            mock.patch.object(backend._connector, "is_with_tls", side_effect=AssertionError),
+            pytest.raises(BackendError, match="refuses the default user"),
+        ):
+            await backend.admin.stats()
+
+
 async def test_a_cluster_works_over_tls(certificates: Certificates, redis_binary: Path, app: str) -> None:
     port = cluster_port()
     with tls_in_front_of(port, certificates.of_server("127.0.0.1")) as outside:

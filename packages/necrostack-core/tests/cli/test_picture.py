@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from necrostack.cli.layers import Layout, Line, Size, lay_out
 from necrostack.cli.picture import svg
+from necrostack.cli.writing import whole_file
 from necrostack.topology import OrganNode, Topology
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def test_event_types_that_go_the_same_ways_are_one_node_that_names_them_all() ->
 NAMES = st.text(min_size=1, max_size=8)
 
 
+@settings(max_examples=30)
 @given(NAMES, NAMES)
 def test_no_name_breaks_a_picture(name: str, event_type: str) -> None:
     assert len([*drawn(Topology((organ(name, [event_type], None),))).iter(f"{SVG}rect")]) == 3
@@ -102,6 +104,7 @@ def graphs(draw: st.DrawFn) -> tuple[dict[str, Size], dict[str, int], list[tuple
     return sizes, {name: int(name.startswith("o")) for name in sizes}, [*lines]
 
 
+@settings(max_examples=50)
 @given(graphs())
 def test_nothing_lies_on_anything_else_and_lines_go_to_the_right_but_in_loops(
     graph: tuple[dict[str, Size], dict[str, int], list[tuple[str, str]]],
@@ -195,3 +198,14 @@ def test_a_file_that_cannot_be_written_is_told(necrostack: Run, app: str, path: 
 
     assert (ended.code, ended.out, len(ended.told)) == (1, "", 1)
     assert ended.told[0].startswith(f"necrostack: error: --output {path}: ")
+
+
+def test_a_file_is_there_only_when_it_is_whole(folder: Path) -> None:
+    (folder / "graph.svg").write_text("as it was")
+
+    with pytest.raises(KeyboardInterrupt), whole_file("graph.svg", is_private=False) as file:  # noqa: PT012 -- in it
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    assert [path.name for path in folder.iterdir()] == ["graph.svg"]
+    assert (folder / "graph.svg").read_text() == "as it was"

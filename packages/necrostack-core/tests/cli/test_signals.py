@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from necrostack.cli.signals import Signals
+from necrostack.cli.signals import Signals, ended_as_by_ctrl_c
 
 
 async def test_the_first_signal_drains_and_the_second_cancels() -> None:
@@ -68,3 +68,52 @@ async def test_where_nothing_holds_the_loop_signals_that_come_at_once_wait_for_i
         await done.wait()
 
     assert calls == ["drain", "cancel", "cancel"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+async def test_a_terminal_that_closes_drains_and_does_not_cancel_however_often_that_is_said() -> None:
+    calls: list[str] = []
+    drained = asyncio.Event()
+
+    def drain() -> None:
+        calls.append("drain")
+        drained.set()
+
+    with Signals(drain, lambda: calls.append("cancel")) as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await drained.wait()
+        await asyncio.sleep(0)
+
+    assert calls == ["drain"]
+    assert (signals.first, signals.is_second) == (signal.SIGHUP, False)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
+def test_what_only_looks_or_repairs_cleans_up_and_ends_as_by_ctrl_c(name: str) -> None:
+    number, calls = getattr(signal, name), list[str]()
+
+    async def work() -> None:
+        os.kill(os.getpid(), number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            calls.append("cleaned up")
+
+    with ended_as_by_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        asyncio.run(work())
+
+    assert calls == ["cleaned up"]
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_as_by_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -241,8 +241,9 @@ class Link:
             await self._disconnect()
             if isinstance(error, exceptions.TimeoutError) and await self._connector.is_without_tls():
                 return BackendError(f"{self._address} speaks no TLS; write redis:// to do without")
-        # Something that was never there before hangs up, or answers what no Redis does.
-        is_strange = isinstance(error, exceptions.ConnectionError | exceptions.InvalidResponse)
+        # Something that was never there before hangs up, or answers what no Redis does. What a Redis answers, such as
+        # that the password is wrong, is of a class of its own.
+        is_strange = type(error) in (exceptions.ConnectionError, exceptions.InvalidResponse)
         if is_strange and not self._has_answered and await self._connector.is_with_tls():
             return BackendError(f"{self._address} speaks TLS; write rediss://")
         return told
