@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from necrostack import Event
@@ -133,6 +133,7 @@ def test_rates_are_short(rate: float, shown: str) -> None:
     assert per_second(rate) == shown
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.text(max_size=40), st.integers(), st.text(max_size=9)), min_size=1, max_size=4),
     st.integers(40, 200),
