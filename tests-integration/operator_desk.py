@@ -54,7 +54,7 @@ class Section:
 
 
 def sections_of(page: Path) -> list[Section]:
-    """Read a page: `shell-session` is what is typed, `json` are lines of the log."""
+    """Read a page: `shell-session` is what is typed, `text` in braces are lines of the log."""
     text = page.read_text("utf-8")
     found = []
     for chapter in re.split(
@@ -62,7 +62,7 @@ def sections_of(page: Path) -> list[Section]:
     ):
         if heading := re.match(r"(##+) (.*)\n", chapter):
             sessions = re.findall(r"^```shell-session\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
-            logs = re.findall(r"^```json\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
+            logs = re.findall(r"^```text\n(\{\"time\".*?)^```$", chapter, re.MULTILINE | re.DOTALL)
             typed = tuple(each for session in sessions for each in typed_in(session))
             lines = tuple(line for log in logs for line in log.splitlines())
             found.append(Section(heading[2], len(heading[1]) - 1, typed, lines))
