@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
-import httpx
+import httpx2
 import pytest
 from figures import Recorder
 from patience import until
@@ -59,22 +59,22 @@ async def backend(request: pytest.FixtureRequest, app: str) -> AsyncIterator[Bac
 
 
 @asynccontextmanager
-async def client_of(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     """Let an application live, and ask it without a network."""
-    transport = httpx.ASGITransport(app)
+    transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
         yield client
 
 
-async def book(client: httpx.AsyncClient, key: str, seats: int = 1, request: str = "") -> httpx.Response:
+async def book(client: httpx2.AsyncClient, key: str, seats: int = 1, request: str = "") -> httpx2.Response:
     headers = {"Idempotency-Key": key, "X-Request-ID": request or key}
     return await client.post("/bookings", json={"show": SHOW, "seats": seats}, headers=headers)
 
 
-async def scan(client: httpx.AsyncClient, ticket: str) -> httpx.Response:
+async def scan(client: httpx2.AsyncClient, ticket: str) -> httpx2.Response:
     return await client.post("/scans", json={"ticket": ticket, "show": SHOW})
 
 
@@ -233,20 +233,20 @@ async def test_a_server_that_is_told_to_end_loses_nothing_that_it_said_yes_to(
     server.start()
     answered: list[str] = []
 
-    async def ask(client: httpx.AsyncClient, key: str) -> None:
+    async def ask(client: httpx2.AsyncClient, key: str) -> None:
         try:
             answered.append((await book(client, key)).json()["id"])
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return
         if len(answered) == 20:
             os.kill(server.pid or 0, signal.SIGTERM)
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
 
         async def is_up() -> bool:
             try:
                 return (await client.get("/health")).status_code == 200
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 return False
 
         await until(is_up, "it serves")
