@@ -120,6 +120,7 @@ async def test_a_second_run_beside_the_first_is_refused_at_once() -> None:
         with pytest.raises(ConfigurationError, match="this Spine is running"):
             async with spine.running():
                 raise AssertionError("it began")
+        await spine.started()
         still_runs = spine.is_running
 
     assert still_runs

@@ -260,6 +260,7 @@ class Spine:
 
     async def _execute(self, run: Run, events: tuple[Event, ...]) -> RunReport:
         if self._run is not None:
+            self._prepared = None
             msg = "this Spine is running; make another one with spine.with_backend(…), or raise its concurrency"
             raise ConfigurationError(msg)
         install_default_handler()
