@@ -132,6 +132,7 @@ ELSEWHERE = {
     "what an operator does": r"Admin\.|group_names#|Link\.send#",
     "who asks whether it can work, or speaks before it has joined": r"(Redis)?Backend\.probe#|RedisBackend\.announce#1",
     "an application that a run is a part of": r"in_background#|_until_begun#",
+    "a run that ends as it is announced": r"Announcer\.__aexit__#",
     "what a backend of another kind does": r"Backend\.pull_sealed#",
     "a server that lost its scripts, its group or its slot": (
         r"Link\.(_again#|_execute#[23]|run#2|run_all#2)|Reader\._read_or_join#[23]|Settler\._run#2"

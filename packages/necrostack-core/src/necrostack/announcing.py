@@ -7,7 +7,6 @@ import os
 import platform
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -48,7 +47,7 @@ class Announcer:
         self._told = tally.report()
         self._was_busy = False
         self._is_first = True
-        self._over = asyncio.Event()
+        self._is_telling = self._is_over = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,10 +58,11 @@ class Announcer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None, "it was entered"
-        self._over.set()
+        self._is_over = True
         try:
             # Cancelled on its way, it could reach the backend after the worker has left, and stay.
-            await asyncio.wait({self._task}, timeout=_GRACE)
+            if self._is_telling:
+                await asyncio.wait({self._task}, timeout=_GRACE)
         finally:
             self._task.cancel()
 
@@ -91,15 +91,16 @@ class Announcer:
         self._told, self._was_busy, self._is_first = report, is_busy, False
 
     async def _go_on(self) -> None:
-        while not self._over.is_set():
+        while not self._is_over:
             if self._backend.outage.error is None:
+                self._is_telling = True
                 try:
                     await self.tell_if_due()
                 except Exception as error:  # noqa: BLE001 -- whoever works must not be disturbed by who looks
                     logger.debug("not_announced", extra={"error": f"{type(error).__name__}: {error}"})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
-                    await self._over.wait()
+                self._is_telling = False
+            if not self._is_over:
+                await asyncio.sleep(PERIOD)
 
 
 def _without_time(report: RunReport) -> RunReport:
