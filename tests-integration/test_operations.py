@@ -323,6 +323,13 @@ def test_every_chapter_with_commands_is_tried() -> None:
     assert {section.heading for section in SECTIONS.values() if section.typed} == SCENES.keys()
 
 
+def test_the_page_knows_what_to_do_about_each_alert() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (DOCS / "how-to" / "watch-with-prometheus.md").read_text("utf-8"))
+
+    assert alerts
+    assert [name for name in alerts if f"`{name}`" not in PAGE.read_text("utf-8")] == []
+
+
 def test_every_command_on_the_page_is_one() -> None:
     text = PAGE.read_text("utf-8")
     found = re.findall(r"(?:^(?:\$ )?|`)(necrostack [^`\n…]+)(?:`|$)", text, re.MULTILINE)
