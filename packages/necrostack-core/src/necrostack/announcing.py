@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -78,7 +77,7 @@ class Announcer:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 version=_version(),
-                python=platform.python_version(),
+                python=sys.version.partition(" ")[0],
                 started_at=self._started_at,
                 at=self._tally.now(),
                 concurrency=self._concurrency,
@@ -109,4 +108,6 @@ def _without_time(report: RunReport) -> RunReport:
 
 @cache
 def _version() -> str:
+    from importlib.metadata import version  # for the first announcement, not for whoever imports this
+
     return version("necrostack-core")
