@@ -92,6 +92,7 @@ DIFFERENT = (
     (r"^note     necrostack .*$", "note     <versions>"),
     (r"^note     (?:Redis|Valkey) \S+,", "note     <server>,"),
     (r"-{3,}", "---"),
+    ("└─", "`-"),
     (r"(?<=\S)  +", "  "),
     (r"[ ]+$", ""),
 )
