@@ -131,6 +131,11 @@ def completed(script: Path, *words: str) -> list[str]:
         (["graph", "--format", "m"], ["mermaid"]),
         (["completion", "z"], ["zsh"]),
         (["run", "--concurrency", ""], []),
+        (["dlq", "re"], ["redrive"]),
+        (["dlq", "list", "--group-by", ""], ["cause"]),
+        (["dlq", "list", "--gr"], ["--group-by"]),
+        (["dlq", "show", "--gr"], []),
+        (["dlq", "show", "re"], []),
     ],
 )
 def test_bash_completes_commands_options_and_choices(
