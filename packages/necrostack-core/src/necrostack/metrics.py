@@ -77,7 +77,7 @@ class Metrics(Instrumentation):
         registry = registry or client.REGISTRY
         self.registry = registry
         self._event_types = frozenset(topology.event_types)
-        self._organs = frozenset(organ.name for organ in topology.organs)
+        self._organs = dict.fromkeys(organ.name for organ in topology.organs)  # in the order in which they are shown
         self._deliveries: Counter = client.Counter(
             "necrostack_deliveries",
             "Deliveries settled: done, or that some Organ gets again (retried), or gave up (dead_lettered); or lost:"

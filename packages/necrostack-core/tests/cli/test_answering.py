@@ -30,8 +30,10 @@ async def broken(_: str) -> Answer:
 def address() -> Iterator[tuple[str, int]]:
     sockets = listen(Address("127.0.0.1", 0), "--health")
     place = sockets[0].getsockname()
-    with Answering(sockets, {"/hello": hello, "/huge": huge, "/broken": broken}):
-        yield place
+    answering = Answering(sockets, {"/hello": hello, "/huge": huge, "/broken": broken})
+    answering.begin()
+    yield place
+    answering.end()
 
 
 @pytest.fixture
@@ -151,8 +153,11 @@ def test_more_than_it_can_serve_at_once_are_sent_away(connect: Connect, monkeypa
 def test_when_it_is_left_nobody_listens_and_no_thread_is_there() -> None:
     sockets = listen(Address("127.0.0.1", 0), "--health")
     place = sockets[0].getsockname()
-    with Answering(sockets, {}), socket.create_connection(place, timeout=30) as client:
+    answering = Answering(sockets, {})
+    answering.begin()
+    with socket.create_connection(place, timeout=30) as client:
         client.sendall(b"G")
+    answering.end()
 
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(place, timeout=30)

@@ -80,7 +80,7 @@ async def test_a_crew_is_ready_when_everybody_has_pulled_and_not_before(say: Sta
     crew, health = say({"1": [READY, vitals()], "2": [vitals(hindrance="starting")]})
     await has_told(crew, 1, 2)
 
-    assert await health.hindrance() == "starting: nobody has pulled yet as worker 2"
+    assert await health.hindrance() == "worker 2: starting"
     assert health.ailment() is None
     assert health.details() == {"workers": {"1": "ready", "2": "starting"}}
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -57,10 +56,10 @@ Page = Callable[[str], Awaitable[Answer]]
 
 
 class Answering:
-    """Serves pages for as long as it is entered."""
+    """Serves pages from `begin` to `end`."""
 
     def __init__(self, sockets: Sequence[socket.socket], pages: Mapping[str, Page]) -> None:
-        """Begin to serve.
+        """Make it ready to serve.
 
         Args:
             sockets: Where to listen. They are closed in the end.
@@ -74,14 +73,13 @@ class Answering:
         self._is_serving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="necrostack-health", daemon=True)
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Serve from now on."""
         self._thread.start()
         self._is_serving.wait()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """Serve nobody any more. To be called from a thread where a page may wait for the event loop."""
         assert self._loop is not None, "it has begun"
         with suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._stopping.set)

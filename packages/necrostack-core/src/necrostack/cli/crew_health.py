@@ -76,13 +76,11 @@ class CrewHealth:
         crew = self._crew
         if crew.phase >= Phase.STOPPING:
             return "draining"
-        if missing := [str(place.number) for place in crew.places if not place.was_ready]:
-            return f"starting: nobody has pulled yet as worker {', '.join(missing)}"
-        problems = [(place.number, _hindrance(child)) for place, child in _alive(crew)]
-        if not problems:
-            return "no worker is there"
-        if all(problem is not None for _, problem in problems):
-            return "; ".join(f"worker {number}: {problem}" for number, problem in problems)
+        problems: dict[int, str | None] = {place.number: "starting" for place in crew.places}
+        problems |= {place.number: _hindrance(child) for place, child in _alive(crew)}
+        missing = [place.number for place in crew.places if not place.was_ready]
+        if missing or None not in problems.values():
+            return "; ".join(f"worker {number}: {problems[number] or 'starting'}" for number in missing or problems)
         return None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -47,8 +47,8 @@ class Patient(Protocol):
         """What has its metrics; None without the library for them."""
 
 
-@contextmanager
-def served(patient: Patient, address: Address, terminal: Terminal) -> Iterator[None]:
+@asynccontextmanager
+async def served(patient: Patient, address: Address, terminal: Terminal) -> AsyncIterator[None]:
     """Answer how somebody is, for as long as this is entered.
 
     Raises:
@@ -73,8 +73,12 @@ def served(patient: Patient, address: Address, terminal: Terminal) -> Iterator[N
         # It may wait for the backend, and run what the application registered.
         return await asyncio.to_thread(written, patient.collector, accepts)
 
-    with Answering(sockets, {"/live": live, "/ready": ready, "/metrics": metrics}):
+    answering = Answering(sockets, {"/live": live, "/ready": ready, "/metrics": metrics})
+    answering.begin()
+    try:
         yield
+    finally:
+        await asyncio.to_thread(answering.end)
 
 
 def _verdict(name: str, problem: str | None, details: Mapping[str, object]) -> Answer:
@@ -142,9 +146,11 @@ class Health:
         outage = self.spine.backend.outage.error
         if self._is_draining():
             return "draining"
+        if outage is not None:
+            return told(outage)
         if not self.spine.is_running:
             return "the run is over" if self._has_begun else "starting"
-        return None if outage is None else told(outage)
+        return None
 
 
 class Alone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 
 from necrostack.backend import BackendStats
 from necrostack.cli.apps import place_of
@@ -53,10 +53,10 @@ class Running:
         """Run until idle, stopped or broken, and say how it went."""
         if self._health is None:
             return await self._run()
-        with self._told(self._health):
+        async with self._told(self._health):
             return await self._run()
 
-    def _told(self, health: Health) -> AbstractContextManager[object]:
+    def _told(self, health: Health) -> AbstractAsyncContextManager[object]:
         """Tell how it is to whoever asks, as long as this is entered."""
         return served(Alone(health), self._arguments.health, self._terminal)
 

@@ -9,8 +9,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from necrostack.cli.address import Address
 from necrostack.cli.child import command_of
@@ -62,31 +62,32 @@ class Supervisor:
         """Run until idle, stopped or broken, and say how it went."""
         with tempfile.TemporaryDirectory(prefix="necrostack-", ignore_cleanup_errors=True) as folder:
             crew = self._crew_in(folder)
-            with (
-                self._told(crew),
-                Signals(lambda: self._drain(crew), crew.cancel, is_loop_free=True) as signals,
-                _rolling_at_hangup(crew.roll, lambda: self._drain(crew)),
-            ):
+            async with self._told(crew):
                 working = asyncio.create_task(crew.work())
-                try:
-                    await self._lead(crew, working)
-                finally:
-                    working.cancel()
-                    await asyncio.wait({working})
-                    await self._spine.aclose()
+                with (
+                    Signals(lambda: self._drain(crew), crew.cancel, is_loop_free=True) as signals,
+                    _rolling_at_hangup(crew.roll, lambda: self._drain(crew)),
+                ):
+                    try:
+                        await self._lead(crew, working)
+                    finally:
+                        working.cancel()
+                        await asyncio.wait({working})
+                        await self._spine.aclose()
         working.result()
         return self._end(crew, signals)
 
-    @contextmanager
-    def _told(self, crew: Crew) -> Iterator[None]:
+    @asynccontextmanager
+    async def _told(self, crew: Crew) -> AsyncIterator[None]:
         """Tell how the workers are to whoever asks, as long as this is entered."""
         address: Address | None = self._arguments.health
         if address is None:
             yield
             return
         health = CrewHealth(crew, self._spine.backend, self._arguments.max_stall)
-        with health.beating(), served(health, address, self._terminal):
-            yield
+        with health.beating():
+            async with served(health, address, self._terminal):
+                yield
 
     def _crew_in(self, folder: str) -> Crew:
         return Crew(

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from io import TextIOWrapper
 
 from necrostack.cli.health import Health
@@ -37,9 +37,10 @@ class Worker(Running):
         self._lifeline = lifeline
         self._reporter: Reporter | None = None
 
-    def _told(self, health: Health) -> AbstractContextManager[object]:
-        self._reporter = Reporter(health, self._lifeline.tell)
-        return self._reporter
+    @asynccontextmanager
+    async def _told(self, health: Health) -> AsyncIterator[None]:
+        with Reporter(health, self._lifeline.tell) as self._reporter:
+            yield
 
     @contextmanager
     def _led(self, running: asyncio.Task[RunReport]) -> Iterator[None]:
