@@ -169,6 +169,10 @@ class InMemoryBackend(Backend):
         """See `Backend.announce`."""
         self._store.about = announcement
 
+    def is_announced(self) -> bool:
+        """See `Backend.is_announced`. Another Spine that left may have taken it away."""
+        return self._store.about is not None
+
     def open_and_awake(self) -> None:
         """Make sure that it is open, and that whoever waits for events looks again."""
         self._check_open()
