@@ -17,6 +17,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import pytest
 
 from necrostack import Event, Spine
+from necrostack.cli.picture import svg
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "github_webhooks"
@@ -285,6 +286,15 @@ def test_what_was_given_up_is_named_with_the_reason(deliveries: list[dict[str, A
 
 
 # --- the graph ------------------------------------------------------------------------------------
+
+
+def test_its_picture_in_the_docs_is_how_it_is() -> None:
+    from examples.github_webhooks.app import spine
+
+    picture = (ROOT / "docs" / "how-to" / "github_webhooks.svg").read_text("utf-8")
+
+    how = "draw it again: necrostack graph examples.github_webhooks.app --output docs/how-to/github_webhooks.svg"
+    assert picture.splitlines() == "\n".join(svg(spine().topology)).splitlines(), how
 
 
 def test_the_organs_hang_together_as_the_readme_draws_them() -> None:
