@@ -148,9 +148,10 @@ def something_is_no_event(desk: Desk) -> None:
 
 def more_comes_than_is_handled(desk: Desk) -> None:
     desk.start("kiosk")
-    come_in(desk, *(order(number) for number in range(20, 320)))
+    come_in(desk, *(order(number) for number in range(20, 470)))
     desk.is_settled = lambda stats: True
-    desk.wait_for(lambda stats: stats.history == 600)
+    desk.moves = True
+    desk.wait_for(lambda stats: stats.history == 900)
 
 
 def billing_fails(desk: Desk) -> None:
