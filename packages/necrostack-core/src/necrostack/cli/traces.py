@@ -99,7 +99,7 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
     if not trace.kept:
         lines.append("  kept         not in the history any more")
     if not trace.pending and not trace.letters:
-        lines.append("  neither pending nor a dead letter: it was handled, or waits to be pulled")
+        lines.append("  neither pending nor a dead letter: it was handled, or waits to be pulled, or for a retry")
     payload = json_text(event_facts(event)["payload"], indent=2)
     terminal.text("\n".join([*lines, "", "payload", *(f"  {line}" for line in payload.splitlines())]))
 

@@ -85,7 +85,10 @@ def _event_id(word: str) -> UUID:
 async def _show_event(target: Target, name: UUID, arguments: argparse.Namespace, terminal: Terminal) -> int:
     found = (await traces(target.admin, terminal, event=name)).get(name)
     if found is None:
-        msg = f"nothing is kept of the event {name}: not in the history, not pending, no dead letter"
+        msg = (
+            f"nothing is kept of the event {name}: not in the history, not pending, no dead letter;"
+            " a delayed one is in none of these before it is due"
+        )
         raise CommandError(msg, Exit.NOT_FOUND)
     if arguments.json:
         terminal.data(trace_facts(found))
