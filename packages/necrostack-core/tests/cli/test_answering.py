@@ -157,7 +157,8 @@ def test_when_it_is_left_nobody_listens_and_no_thread_is_there() -> None:
     answering.begin()
     with socket.create_connection(place, timeout=30) as client:
         client.sendall(b"G")
-    answering.end()
+        answering.end()
+        assert heard(client) == b""
 
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(place, timeout=30)
