@@ -168,9 +168,10 @@ def letters(desk: Desk) -> list[str]:
 
 
 def the_server_is_full(desk: Desk) -> None:
-    photos = (Event(event_type="PHOTO_TAKEN", payload={"pixels": "x" * 100_000}) for _ in range(40))
-    come_in(desk, *photos)
+    come_in(desk, order(1, total=0))
     work(desk)
+    photos = (Event(event_type="PHOTO_TAKEN", payload={"pixels": "x" * 100_000}) for _ in range(40))
+    come_in(desk, *photos, order(2))
     command(desk.server.port, "CONFIG", "SET", "maxmemory", used_memory(desk.server) - 200_000)
 
 
