@@ -151,7 +151,7 @@ def test_what_is_spare_goes_before_names_are_cut() -> None:
     table = Table(("worker", "host", "pending"), [("alpha-1234-0a1b2c3d", "alpha", 3)], ("host",))
 
     assert [*table.fitted(30).lines()] == ["worker               pending", "alpha-1234-0a1b2c3d        3"]
-    assert [*table.fitted(24).lines()] == ["worker         pending", "…234-0a1b2c3d        3"]
+    assert [*table.fitted(22).lines()] == ["worker         pending", "…234-0a1b2c3d        3"]
 
 
 # --- inspect ------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from necrostack.cli.columns import cells_of, stdout_width
 from necrostack.cli.printable import printable
 
-_BETWEEN, _BETWEEN_OF_RICH = 2, 3
-"""Cells that a column takes besides its own, here and in what `Terminal.table` makes with rich."""
+_BETWEEN = 2
+"""Cells between two columns, here and in what `Terminal.table` writes."""
 
 _LEAST = 8
 """A name that is cut to less says nothing."""
@@ -35,16 +35,15 @@ class Table:
         Args:
             width: How many; None for a table of `Terminal.table`, in the terminal that stdout goes to.
         """
-        between = _BETWEEN_OF_RICH if width is None else _BETWEEN
         room = stdout_width() if width is None else width
         if room is None:
             return self
         table = self._without(())
         for count in range(len(self.spare) + 1):
             table = self._without(self.spare[:count])
-            if table._width(between) <= room:
+            if table._width() <= room:
                 return table
-        too_much = table._width(between) - room
+        too_much = table._width() - room
         name_room = max(table._widths()[0] - too_much, _LEAST)
         return Table(table.header, [(_end_of(printable(str(row[0])), name_room), *row[1:]) for row in table.rows])
 
@@ -70,9 +69,9 @@ class Table:
             for column in range(len(self.header))
         ]
 
-    def _width(self, between: int) -> int:
+    def _width(self) -> int:
         widths = self._widths()
-        return sum(widths) + between * len(widths)
+        return sum(widths) + _BETWEEN * (len(widths) - 1)
 
 
 def _end_of(name: str, room: int) -> str:

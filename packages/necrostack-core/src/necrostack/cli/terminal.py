@@ -161,33 +161,36 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def _plain_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = [list(header), *([printable(str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    cells.insert(1, ["-" * width for width in widths])
-    return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in cells)
+    first, *lines = _aligned(header, rows)
+    rule = ["-" * len(cell) for cell in first]
+    return "\n".join("  ".join(cells).rstrip() for cells in (first, rule, *lines))
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
-        yield cell.ljust(width) if column == 0 else cell.rjust(width)
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[list[str]]:
+    """The cells of the header and of each row, all of a column equally wide: the first begin, the others end alike."""
+    cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for first, *others in cells:
+        yield [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
 
 
 def _rich_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich import box
+    """Write the same with style. A table of rich's own takes more room, and breaks names in two to have it."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for column, name in enumerate(header):
-        table.add_column(Text(printable(name)), justify="left" if column == 0 else "right", overflow="fold")
-    for row in rows:
-        bad = [
-            name in ("failed", "dead-lettered") and cell not in (0, "-") for name, cell in zip(header, row, strict=True)
+    console = Console(file=sys.stdout)
+    first, *lines = _aligned(header, rows)
+    console.print(Text("  ".join(first), "bold"), soft_wrap=True)
+    rule = "-" if console.options.ascii_only else "─"
+    console.print(Text(rule * len("  ".join(first))), soft_wrap=True)
+    for line, row in zip(lines, rows, strict=True):
+        styles = [
+            "red" if name in ("failed", "dead-lettered") and cell not in (0, "-") else ""
+            for name, cell in zip(header, row, strict=True)
         ]
-        cells = [printable(str(cell)) for cell in row]
-        table.add_row(*(Text(cell, style="red" if is_bad else "") for cell, is_bad in zip(cells, bad, strict=True)))
-    Console(file=sys.stdout).print(table)
+        texts = (Text(cell, style) for cell, style in zip(line, styles, strict=True))
+        console.print(Text("  ").join(texts), soft_wrap=True)
 
 
 # --- the status line ----------------------------------------------------------------------------------------

@@ -135,7 +135,8 @@ async def _show_all(target: Target, arguments: argparse.Namespace, terminal: Ter
         return Exit.OK
     if groups:
         header = ("group", "queued", "pending", "scheduled", "dead", "workers", "oldest pending", "behind")
-        terminal.table(header, [_row(group) for group in groups])
+        spare = ("oldest pending", "behind", "scheduled", "pending")
+        _show_table(Table(header, [_row(group) for group in groups], spare), terminal)
     else:
         terminal.note("there is no group yet: no worker has pulled")
     terminal.text(f"{counted(stats.history, 'event')} in the history")
