@@ -39,6 +39,7 @@ class Store:
         redriven: Those that went again.
         history: The newest events; None when none are kept.
         was_pulled: Whether anybody has pulled.
+        about: What the worker said of itself.
     """
 
     def __init__(self, clock: Clock, max_size: int | None, history: int) -> None:
@@ -49,8 +50,8 @@ class Store:
         self.redriven: dict[str, DeadLetter] = {}
         self.history: deque[KeptEvent] | None = deque(maxlen=history) if history else None
         self.was_pulled = False
-        self._clock = clock
         self.about: Announcement | None = None
+        self._clock = clock
         self._max_size = max_size
         self._numbers = itertools.count(1)
         self._positions = itertools.count(1)
