@@ -69,6 +69,9 @@ def test_the_unit_gives_a_drain_the_time_that_it_takes(unit: str) -> None:
 
     assert int(settings["TimeoutStopSec"][0]) > arguments.drain_timeout + GRACE
     assert settings["KillSignal"] == ["SIGTERM"]
+    # A worker that is hung is seen only where it is asked, and killed once more than that has passed.
+    assert (settings["Type"], settings["WatchdogSignal"]) == (["notify"], ["SIGTERM"])
+    assert arguments.health is not None
     # SIGHUP rolls the workers of a supervisor, and ends a single process.
     assert arguments.workers > 1
     assert settings["ExecReload"] == ["/bin/kill -HUP $MAINPID"]

@@ -15,6 +15,7 @@ from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of
 from necrostack.cli.health import Alone, Health, served
 from necrostack.cli.lines import Source
 from necrostack.cli.progress import Watch
+from necrostack.cli.service import Service
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
 from necrostack.cli.terminal import Terminal, counted
@@ -28,9 +29,17 @@ from necrostack.spine import Spine
 class Running:
     """One run, with its feed, its signals and what is shown of it."""
 
-    def __init__(self, spine: Spine, source: Source | None, arguments: argparse.Namespace, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        spine: Spine,
+        source: Source | None,
+        arguments: argparse.Namespace,
+        terminal: Terminal,
+        service: Service | None = None,
+    ) -> None:
         self._arguments = arguments
         self._terminal = terminal
+        self._service = service
         self._watch = Watch()
         # Watching costs a little for each delivery, so only who needs it pays.
         is_watched = source is not None or terminal.is_watched
@@ -65,7 +74,8 @@ class Running:
         running = asyncio.create_task(self._spine.run_until_idle() if without_feed_until_idle else self._spine.run())
         showing = asyncio.create_task(self._show()) if is_shown(self._feed, self._terminal) else None
         beating = nullcontext() if self._health is None else self._health.beating()
-        with Signals(self._drain, running.cancel) as signals, self._led(running), beating:
+        served = nullcontext() if self._service is None else self._service.told(self._spine.started, lambda: True)
+        with Signals(self._drain, running.cancel) as signals, self._led(running), beating, served:
             try:
                 if self._feed is not None:
                     await self._give(self._feed, running)
@@ -84,6 +94,8 @@ class Running:
     def _drain(self) -> None:
         """Read no more, and let what is in work come to its end."""
         self._is_draining = True
+        if self._service is not None:
+            self._service.draining()
         if self._feed is not None:
             self._feed.stop()
         if self._feed is not None and self._forgets:

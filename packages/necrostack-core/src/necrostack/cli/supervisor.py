@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from necrostack.cli.address import Address
 from necrostack.cli.child import command_of
@@ -21,6 +21,7 @@ from necrostack.cli.feed import Feed, exit_code
 from necrostack.cli.feeding import feed_of, is_shown, progress_line, tell_end_of_feed
 from necrostack.cli.health import served
 from necrostack.cli.lines import Source
+from necrostack.cli.service import Service
 from necrostack.cli.settings import HANDED_DOWN, flags_of
 from necrostack.cli.signals import Signals
 from necrostack.cli.summary import show_report
@@ -46,7 +47,14 @@ _OPTIONS = (
 class Supervisor:
     """One run of several workers. It handles nothing itself, so nothing that a handler does ends it."""
 
-    def __init__(self, spine: Spine, source: Source | None, arguments: argparse.Namespace, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        spine: Spine,
+        source: Source | None,
+        arguments: argparse.Namespace,
+        terminal: Terminal,
+        service: Service | None = None,
+    ) -> None:
         """Make it ready to run.
 
         Raises:
@@ -56,6 +64,8 @@ class Supervisor:
         self._spine = spine
         self._arguments = arguments
         self._terminal = terminal
+        self._service = service
+        self._health: CrewHealth | None = None
         self._feed = None if source is None else feed_of(source, spine, arguments, terminal)
 
     async def run(self) -> int:
@@ -64,7 +74,9 @@ class Supervisor:
             crew = self._crew_in(folder)
             async with self._told(crew):
                 working = asyncio.create_task(crew.work())
+                served = nullcontext() if self._service is None else self._service.told(crew.all_ready, self._is_well)
                 with (
+                    served,
                     Signals(lambda: self._drain(crew), crew.cancel, is_loop_free=True) as signals,
                     _rolling_at_hangup(crew.roll, lambda: self._drain(crew)),
                 ):
@@ -84,7 +96,7 @@ class Supervisor:
         if address is None:
             yield
             return
-        health = CrewHealth(crew, self._spine.backend, self._arguments.max_stall)
+        health = self._health = CrewHealth(crew, self._spine.backend, self._arguments.max_stall)
         with health.beating():
             async with served(health, address, self._terminal):
                 yield
@@ -129,7 +141,13 @@ class Supervisor:
         if not feeding.cancelled():
             feeding.result()
 
+    def _is_well(self) -> bool:
+        """Whether no worker is hung; without `--health` they do not say how they are."""
+        return self._health is None or self._health.ailment() is None
+
     def _drain(self, crew: Crew) -> None:
+        if self._service is not None:
+            self._service.draining()
         if self._feed is not None:
             self._feed.stop()
         crew.stop()

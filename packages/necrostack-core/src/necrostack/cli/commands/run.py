@@ -26,6 +26,7 @@ from necrostack.cli.lifeline import GRACE, SUPERVISOR, WATCHER, Lifeline
 from necrostack.cli.lines import STDIN
 from necrostack.cli.logs import logging_as
 from necrostack.cli.running import Running
+from necrostack.cli.service import Service
 from necrostack.cli.settings import HANDED_DOWN
 from necrostack.cli.supervisor import Supervisor
 from necrostack.cli.terminal import Terminal
@@ -104,6 +105,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Run it."""
     # First of all: whoever started this process may end while the application is being imported.
     supervisor, watcher = Lifeline.to(SUPERVISOR), Lifeline.to(WATCHER)
+    service = Service.of(os.environ)
     # Taken out, as the lines above are: it is for this process alone.
     os.environ.pop(HANDED_DOWN, None)
     if arguments.check and arguments.feed in (None, STDIN):
@@ -123,8 +125,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
             with among_workers(terminal):
                 return asyncio.run(Worker(spine, arguments, terminal, supervisor).run())
         if arguments.workers > 1:
-            return asyncio.run(Supervisor(spine, source, arguments, terminal).run())
-        return asyncio.run(Running(spine, source, arguments, terminal).run())
+            return asyncio.run(Supervisor(spine, source, arguments, terminal, service).run())
+        return asyncio.run(Running(spine, source, arguments, terminal, service).run())
 
 
 def _configured(spine: Spine, arguments: argparse.Namespace) -> Spine:
