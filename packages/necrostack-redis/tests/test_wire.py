@@ -34,6 +34,7 @@ from necrostack_redis.wire import (
     read_event,
     read_kept_event,
     read_letter,
+    scheduled_entry,
     until,
 )
 
@@ -477,3 +478,44 @@ def test_what_no_server_takes_in_one_call_is_refused_with_what_to_do() -> None:
 @pytest.mark.parametrize(("delay", "milliseconds"), [(0.0, 0), (0.0001, 1), (1.0, 1000), (1e308, 3_162_240_000_000)])
 def test_a_delay_is_never_cut_short_but_a_hundred_years_are_enough(delay: float, milliseconds: int) -> None:
     assert until(delay) == milliseconds
+
+
+# --- what is due later ------------------------------------------------------------------------------------
+
+
+def packed(*parts: bytes) -> bytes:
+    """What cmsgpack makes of strings, behind a number of 16 digits."""
+    begin = bytes([0x90 | len(parts)]) if len(parts) < 16 else b"\xdc" + len(parts).to_bytes(2, "big")
+    return b"0" * 16 + begin + b"".join(map(packed_string, parts))
+
+
+def packed_string(part: bytes) -> bytes:
+    size = len(part)
+    if size < 32:
+        return bytes([0xA0 | size]) + part
+    return (b"\xda" + size.to_bytes(2, "big") if size < 65_536 else b"\xdb" + size.to_bytes(4, "big")) + part
+
+
+@pytest.mark.parametrize("sizes", [(0, 1), (31, 32), (255, 256, 65_535, 65_536), tuple(range(18)), ()])
+def test_what_is_due_later_is_read_whatever_its_size(sizes: tuple[int, ...]) -> None:
+    parts = [b"x" * size for size in sizes]
+
+    assert scheduled_entry(packed(*parts)) == parts
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"",
+        b"0" * 16,
+        packed(b"a"),
+        packed(b"a", b"b")[:-1],
+        packed(b"a", b"b") + b"c",
+        b"0" * 16 + b"\x92\x01\x02",
+        b"0" * 16 + b"\xdd\xff\xff\xff\xff",
+        b"0" * 16 + b"\x92\xa1a\xdb\xff\xff\xff\xff",
+    ],
+)
+def test_what_somebody_else_put_there_is_refused(member: bytes) -> None:
+    with pytest.raises(ValueError, match="this is no array of strings"):
+        scheduled_entry(member)

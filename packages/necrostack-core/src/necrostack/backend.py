@@ -270,6 +270,23 @@ class PendingDelivery(Value):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ScheduledDelivery(Value):
+    """A delivery that is due later: a retry, or an event that was delayed.
+
+    Attributes:
+        event: What will be delivered.
+        attempt: Which attempt it will be.
+        organs: The Organs it is for; None for all that listen.
+        due: When, UTC.
+    """
+
+    event: Event
+    attempt: int
+    organs: tuple[str, ...] | None
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Consumer(Value):
     """One worker that pulls.
 
@@ -436,6 +453,14 @@ class Admin(ABC):
     @abstractmethod
     def pending(self) -> AsyncIterator[PendingDelivery]:
         """Go through the deliveries that are pulled and not settled, oldest first."""
+
+    async def scheduled(self) -> AsyncIterator[ScheduledDelivery]:
+        """Go through the deliveries that are due later, the next one first. A backend that cannot look there has none.
+
+        What becomes due meanwhile may be left out.
+        """
+        for found in list[ScheduledDelivery]():
+            yield found
 
     @abstractmethod
     async def consumers(self) -> Sequence[Consumer]:

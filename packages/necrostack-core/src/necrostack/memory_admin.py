@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from necrostack.backend import Admin, BackendStats, Consumer, KeptEvent, PendingDelivery
+from necrostack.backend import Admin, BackendStats, Consumer, KeptEvent, PendingDelivery, ScheduledDelivery
 from necrostack.clock import Clock, Pace
 from necrostack.delivery import DeadLetter, Delivery, redriven_event, restored_event
 from necrostack.errors import ConfigurationError, check_count
+from necrostack.event import Event
 from necrostack.store import Store
 
 
@@ -139,6 +140,18 @@ class InMemoryAdmin(Admin):
                 organs=delivery.organs,
                 consumer="memory",
                 idle=now - self._store.pulled_at(delivery),
+            )
+
+    async def scheduled(self) -> AsyncIterator[ScheduledDelivery]:
+        """See `Admin.scheduled`."""
+        now, moment = self._clock.monotonic(), self._clock.now()
+        for due, _, waiting in sorted(self._store.scheduled, key=lambda one: one[:2]):
+            delivery = Delivery(waiting) if isinstance(waiting, Event) else waiting
+            yield ScheduledDelivery(
+                event=delivery.event,
+                attempt=delivery.attempt,
+                organs=delivery.organs,
+                due=moment + timedelta(seconds=due - now),
             )
 
     async def consumers(self) -> Sequence[Consumer]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from necrostack import Event
+from necrostack import Event, Settlement
+from necrostack.delivery import Retry
 
 if TYPE_CHECKING:
     from cli.conftest import Lasting, Run
@@ -80,6 +82,24 @@ def test_an_event_is_found_wherever_it_is(
     assert "attempt 1, with memory" in of_pending.out
     assert (as_json["event"], as_json["dead_letters"], as_json["pending"]) == (dead["event"], [dead], [])
     assert len(as_json["kept"]) == 1
+
+
+def test_an_event_that_is_due_later_is_found(necrostack: Run, lasting: Lasting) -> None:
+    handled, delayed = (Event(event_type="CLI_A", payload={}) for _ in range(2))
+
+    async def leave() -> None:
+        await lasting.enqueue(handled)
+        await lasting.enqueue(delayed, delay=60.0)
+        (delivery,) = await lasting.pull()
+        await lasting.settle(Settlement(delivery, retries=[Retry(organ="Billing", delay=30.0)]))
+
+    asyncio.run(leave())
+    retried, later = (necrostack("inspect", str(event.id), *BACKEND) for event in (handled, delayed))
+
+    assert re.search(r"\n  due          20\d\d-.*Z, attempt 2 for Billing\n", retried.out)
+    assert "\n  kept         not yet: it is delayed\n" in later.out
+    assert re.search(r"\n  due          20\d\d-.*Z, attempt 1\n", later.out)
+    assert "neither pending" not in retried.out + later.out
 
 
 def test_a_chain_is_a_tree(necrostack: Run, lasting: Lasting) -> None:

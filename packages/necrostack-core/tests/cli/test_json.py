@@ -28,7 +28,7 @@ REPORT = {
     "organs",
 }
 FEED = {"name", "kept", "skipped", "skipped_file", "next_line", "complete", "error"}
-TRACE = {"event", "kept", "pending", "dead_letters"}
+TRACE = {"event", "kept", "pending", "scheduled", "dead_letters"}
 STATS = {"queued", "pending", "scheduled", "dead", "workers", "oldest_pending", "history"}
 GROUP = STATS | {"name", "behind", "ephemeral_after"}
 TOPOLOGY = {"organs", "event_types", "edges", "dead_ends", "orphans", "cycles"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from necrostack.backend import Admin, BackendStats, Consumer, Group, KeptEvent, PendingDelivery
+from necrostack.backend import Admin, BackendStats, Consumer, Group, KeptEvent, PendingDelivery, ScheduledDelivery
 from necrostack.clock import SYSTEM_CLOCK, Pace
 from necrostack.delivery import DeadLetter, redriven_event
 from necrostack.errors import BackendError, ConfigurationError, EventError, check_count
@@ -32,6 +32,7 @@ from necrostack_redis.wire import (
     read_kept_event,
     read_letter,
     restored_record,
+    scheduled_entry,
     size_to_look_at,
 )
 from necrostack_redis.word import read_word
@@ -183,6 +184,38 @@ class RedisAdmin(Admin):
                 consumer=name_of(consumer),
                 idle=idle / 1000,
             )
+
+    async def scheduled(self) -> AsyncIterator[ScheduledDelivery]:
+        """See `Admin.scheduled`. Delayed events are those of all groups, retries are this group's."""
+        delayed, retries = (self._due(key) for key in (self._keys.schedule, self._keys.retries))
+        first, second = await anext(delayed, None), await anext(retries, None)
+        while first is not None or second is not None:
+            if second is None or (first is not None and first.due <= second.due):
+                assert first is not None
+                yield first
+                first = await anext(delayed, None)
+            else:
+                yield second
+                second = await anext(retries, None)
+
+    async def _due(self, key: str) -> AsyncIterator[ScheduledDelivery]:
+        """Go through a schedule, a page at a time, from where the last one ended."""
+        begin, passed = "-inf", 0
+        while True:
+            page = await self._link().call(
+                "ZRANGEBYSCORE", key, begin, "+inf", "WITHSCORES", "LIMIT", passed, _FIRST_PAGE
+            )
+            for member, score in zip(page[::2], page[1::2], strict=True):
+                passed = passed + 1 if score.decode() == begin else 1
+                begin = score.decode()
+                try:
+                    delivery = read_delivery(scheduled_entry(member), self._largest, None, recovered=False)
+                    event, due = delivery.event, moment(int(float(score)) * 1000)
+                except (ValueError, OverflowError, EventError):
+                    continue  # on its way to become a dead letter
+                yield ScheduledDelivery(event=event, attempt=delivery.attempt, organs=delivery.organs, due=due)
+            if len(page) < 2 * _FIRST_PAGE:
+                return
 
     async def consumers(self) -> Sequence[Consumer]:
         """See `Admin.consumers`."""

@@ -377,6 +377,40 @@ def read_delivery(entry: Sequence[bytes], max_size: int, receipt: object, *, rec
     return StoredDelivery(entry, max_size, receipt, attempt=attempt, origin=origin, organs=organs, attempts=attempts)
 
 
+def scheduled_entry(member: bytes) -> Sequence[bytes]:
+    """Read the fields of what is due later: a number that tells apart, and an array of strings in MessagePack.
+
+    That is what cmsgpack writes: https://github.com/msgpack/msgpack/blob/master/spec.md
+
+    Raises:
+        ValueError: It is none: somebody else's.
+    """
+    count, at = _length(member, 16, 0x90, 0x0F, (0xDC, 0xDD))
+    entry = []
+    for _ in range(count):
+        size, at = _length(member, at, 0xA0, 0x1F, (0xD9, 0xDA, 0xDB))
+        entry.append(member[at : at + size])
+        at += size
+    if at != len(member) or count % 2:
+        msg = "this is no array of strings"
+        raise ValueError(msg)
+    return entry
+
+
+def _length(data: bytes, at: int, short: int, most: int, longer: Sequence[int]) -> tuple[int, int]:
+    """Read how long a part is, and where it begins. The last of the longer forms has 4 bytes, each before it half."""
+    first = data[at] if at < len(data) else -1
+    if first & ~most == short:
+        return first & most, at + 1
+    if first in longer:
+        size = 4 >> (len(longer) - 1 - longer.index(first))
+        length, begin = int.from_bytes(data[at + 1 : at + 1 + size], "big"), at + 1 + size
+        if begin + length <= len(data):
+            return length, begin
+    msg = "this is no array of strings"
+    raise ValueError(msg)
+
+
 def event_part(entry: Sequence[bytes]) -> Sequence[bytes]:
     """Leave out of an entry what says for whom it is, or why it was given up."""
     pairs = zip(entry[::2], entry[1::2], strict=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from necrostack.backend import BackendStats, Group, PendingDelivery
+from necrostack.backend import BackendStats, Group, PendingDelivery, ScheduledDelivery
 from necrostack.delivery import DeadLetter
 from necrostack.event import Event
 
@@ -47,6 +47,16 @@ def pending_facts(pending: PendingDelivery) -> dict[str, Any]:
         "organs": None if pending.organs is None else list(pending.organs),
         "worker": pending.consumer,
         "pending_for": pending.idle,
+    }
+
+
+def scheduled_facts(scheduled: ScheduledDelivery) -> dict[str, Any]:
+    """A delivery that is due later."""
+    return {
+        "event": event_facts(scheduled.event),
+        "attempt": scheduled.attempt,
+        "organs": None if scheduled.organs is None else list(scheduled.organs),
+        "due": scheduled.due.isoformat(),
     }
 
 

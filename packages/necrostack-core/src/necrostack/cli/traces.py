@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from necrostack.backend import Admin, PendingDelivery
+from necrostack.backend import Admin, PendingDelivery, ScheduledDelivery
 from necrostack.cli.columns import hanging
-from necrostack.cli.facts import event_facts, letter_facts, pending_facts
+from necrostack.cli.facts import event_facts, letter_facts, pending_facts, scheduled_facts
 from necrostack.cli.letters import why
 from necrostack.cli.meter import Meter
 from necrostack.cli.printable import json_text, printable
@@ -29,12 +29,14 @@ class Trace:
         event: It.
         kept: When it was kept, for each time that it stands in the history.
         pending: Its deliveries that are pulled and not settled.
+        scheduled: Its deliveries that are due later.
         letters: Its dead letters, those that went again too.
     """
 
     event: Event
     kept: list[datetime] = field(default_factory=list)
     pending: list[PendingDelivery] = field(default_factory=list)
+    scheduled: list[ScheduledDelivery] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
 
 
@@ -62,6 +64,9 @@ async def traces(
     async for pending in admin.pending():
         if (trace := trace_of(pending.event)) is not None:
             trace.pending.append(pending)
+    async for scheduled in admin.scheduled():
+        if (trace := trace_of(scheduled.event)) is not None:
+            trace.scheduled.append(scheduled)
     for redriven in (False, True):
         async for letter in admin.dead_letters(redriven=redriven):
             if (trace := trace_of(letter.event)) is not None:
@@ -76,6 +81,7 @@ def trace_facts(trace: Trace) -> dict[str, Any]:
         "event": event_facts(trace.event),
         "kept": [moment.isoformat() for moment in trace.kept],
         "pending": [pending_facts(pending) for pending in trace.pending],
+        "scheduled": [scheduled_facts(scheduled) for scheduled in trace.scheduled],
         "dead_letters": [letter_facts(letter) for letter in trace.letters],
     }
 
@@ -97,8 +103,9 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
         *(hanging(state, "  ", "    ") for state in _states(trace)),
     ]
     if not trace.kept:
-        lines.append("  kept         not in the history any more")
-    if not trace.pending and not trace.letters:
+        is_delayed = any(scheduled.attempt == 1 for scheduled in trace.scheduled)
+        lines.append(f"  kept         {'not yet: it is delayed' if is_delayed else 'not in the history any more'}")
+    if not trace.pending and not trace.scheduled and not trace.letters:
         lines.append("  neither pending nor a dead letter: it was handled, or waits to be pulled, or for a retry")
     payload = json_text(event_facts(event)["payload"], indent=2)
     terminal.text("\n".join([*lines, "", "payload", *(f"  {line}" for line in payload.splitlines())]))
@@ -108,6 +115,9 @@ def _states(trace: Trace) -> Iterator[str]:
     for pending in trace.pending:
         to = "" if pending.organs is None else f" for {', '.join(pending.organs)}"
         yield printable(f"pending for {span(pending.idle)}, attempt {pending.attempt}{to}, with {pending.consumer}")
+    for scheduled in trace.scheduled:
+        to = "" if scheduled.organs is None else f" for {', '.join(scheduled.organs)}"
+        yield printable(f"due          {shown(scheduled.due)}, attempt {scheduled.attempt}{to}")
     for letter in trace.letters:
         again = "" if letter.redriven_at is None else f", went again {shown(letter.redriven_at)}"
         yield printable(f"dead letter {letter.id} of {letter.organ or 'no Organ'}: {why(letter)}{again}")

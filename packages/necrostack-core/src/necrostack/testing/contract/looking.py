@@ -34,6 +34,24 @@ async def check_a_new_backend_is_idle(factory: BackendFactory) -> None:
 
 
 @check()
+async def check_what_is_due_later_is_shown(factory: BackendFactory) -> None:
+    """Delayed events and retries: which, for whom, and the next one first."""
+    backend = await factory.make()
+    await backend.enqueue(numbered(0))
+    await backend.enqueue(numbered(1), delay=6 * factory.unit)
+    first = await pull_one(factory, backend)
+    retries = [Retry(organ="Billing", delay=9 * factory.unit), Retry(organ="Audit", delay=3 * factory.unit)]
+    await backend.settle(Settlement(first, retries=retries))
+
+    found = await collected(backend.admin.scheduled())
+
+    told = [(one.event.payload["number"], one.attempt, one.organs) for one in found]
+    expect_equal(told, [(0, 2, ("Audit",)), (1, 1, None), (0, 2, ("Billing",))], "what is due later")
+    dues = [one.due for one in found]
+    expect_equal(dues, sorted(dues), "when that is")
+
+
+@check()
 async def check_stats_tell_where_everything_is(factory: BackendFactory) -> None:
     """Queued, pending, scheduled and dead, through the life of four events."""
     backend = await factory.make()
