@@ -209,12 +209,12 @@ class Desk:
             )
 
     def in_general(self, text: str) -> str:
-        """Leave out what differs from one time to the next, here also counts where they move."""
-        return (
-            re.sub(r"(?<![\w.:<-])[1-9]\d\d?(?![\w.:>-])", "<some>", in_general(text))
-            if self.moves
-            else in_general(text)
-        )
+        """Leave out what differs from one time to the next; where things move, their numbers as well."""
+        general = in_general(text)
+        if not self.moves:
+            return general
+        general = re.sub(r"\b[\d.]+/s\b", "<rate>/s", general)
+        return re.sub(r"(?<![\w.:<-])[1-9]\d\d?(?![\w.:>-])", "<some>", general)
 
     def unnamed(self, text: str) -> str:
         """A page may name in its output what it names in its commands."""
