@@ -461,7 +461,7 @@ class Reader:
         for receipt, _, found in misfits:
             if (entry_id := receipt.entry_id.decode()) not in self._told:
                 facts = {"receipt": entry_id, "organ": None, "reason": "undecodable"}
-                told = {"error_type": type(found).__name__, "error": str(found)}
+                told: dict[str, str | None] = {"error_type": type(found).__name__, "error": str(found)}
                 logger.error("dead_lettered", extra=facts | told)
                 self._told.add(entry_id)
         await self._bury(misfits)
