@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -241,6 +242,16 @@ def start() -> Iterator[Start]:
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def manager(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A service manager that is told how a run is, as systemd is."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind("notify")  # in the folder: a whole path may be too long for a socket
+        listening.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", "notify")
+        yield listening
+
+
 def emit(backend: str, event_type: str, *payloads: dict[str, int]) -> None:
     lines = [json.dumps({"event_type": event_type, "payload": payload}) for payload in payloads]
     Path("events.ndjson").write_text("\n".join(lines))
@@ -248,7 +259,7 @@ def emit(backend: str, event_type: str, *payloads: dict[str, int]) -> None:
 
 
 def test_two_workers_answer_as_one_also_when_one_is_killed_hangs_or_drains(
-    start: Start, redis_url: str, app: str, folder: Path
+    start: Start, redis_url: str, app: str, folder: Path, manager: socket.socket
 ) -> None:
     backend = f"{redis_url}?app={app}&lease=1"
     run = start("--backend", backend, "--workers", "2", "--max-stall", "3")
@@ -257,6 +268,7 @@ def test_two_workers_answer_as_one_also_when_one_is_killed_hangs_or_drains(
     # They work, and what they do is added up.
     run.wait_for("live", 200)
     run.wait_for("ready", 200)
+    assert manager.recv(100) == b"READY=1"
     emit(backend, "NUMBER", *({"n": n} for n in range(-2, 20)))
     until(lambda: run.counted("necrostack_deliveries_total") == 22 + 20, "what was counted")
     assert run.counted("necrostack_deliveries_total", **done) == 20
@@ -299,5 +311,6 @@ def test_two_workers_answer_as_one_also_when_one_is_killed_hangs_or_drains(
     run.process.send_signal(signal.SIGTERM)
     assert run.wait_for("ready", 503)["reason"] == "draining"
     run.wait_for("live", 200)
+    assert manager.recv(100) == b"STOPPING=1"
     (folder / "release").touch()
     assert run.process.wait(PATIENCE) == 0, run.err
