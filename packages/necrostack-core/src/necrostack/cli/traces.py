@@ -99,16 +99,20 @@ def show_trace(trace: Trace, terminal: Terminal) -> None:
         f"  chain        {event.correlation_id}, {event.hops} from its root",
         f"  came of      {event.causation_id or '-'}",
         *(f"  header       {printable(name)}: {printable(value)}" for name, value in event.headers.items()),
-        *(f"  kept         {shown(moment)}" for moment in trace.kept or ()),
+        *(f"  kept         {moment}" for moment in _kept(trace)),
         *(hanging(state, "  ", "    ") for state in _states(trace)),
     ]
-    if not trace.kept:
-        is_delayed = any(scheduled.attempt == 1 for scheduled in trace.scheduled)
-        lines.append(f"  kept         {'not yet: it is delayed' if is_delayed else 'not in the history any more'}")
     if not trace.pending and not trace.scheduled and not trace.letters:
-        lines.append("  neither pending nor a dead letter: it was handled, or waits to be pulled, or for a retry")
+        lines.append("  neither pending, nor due later, nor a dead letter: it was handled, or waits to be pulled")
     payload = json_text(event_facts(event)["payload"], indent=2)
     terminal.text("\n".join([*lines, "", "payload", *(f"  {line}" for line in payload.splitlines())]))
+
+
+def _kept(trace: Trace) -> list[str]:
+    if trace.kept:
+        return [shown(moment) for moment in trace.kept]
+    is_delayed = any(scheduled.attempt == 1 for scheduled in trace.scheduled)
+    return ["not yet: it is delayed" if is_delayed else "not in the history any more"]
 
 
 def _states(trace: Trace) -> Iterator[str]:
