@@ -85,10 +85,7 @@ def _event_id(word: str) -> UUID:
 async def _show_event(target: Target, name: UUID, arguments: argparse.Namespace, terminal: Terminal) -> int:
     found = (await traces(target.admin, terminal, event=name)).get(name)
     if found is None:
-        msg = (
-            f"nothing is kept of the event {name}: not in the history, not pending, no dead letter;"
-            " a delayed one is in none of these before it is due"
-        )
+        msg = f"nothing is kept of the event {name}: not in the history, not pending, not due later, no dead letter"
         raise CommandError(msg, Exit.NOT_FOUND)
     if arguments.json:
         terminal.data(trace_facts(found))
