@@ -512,4 +512,7 @@ def _on_group(group: Group) -> Finding | None:
         return None
     told = "1 event waits" if waiting == 1 else f"{waiting} events wait"
     what = f"{told} for the group {group.name!r}, in which no worker is alive"
-    return Finding("warning", what, "start a worker of that group; if nobody needs it any more, remove the group")
+    remedy = (
+        f"start a worker of that group; if nobody needs it any more, await backend.admin.remove_group({group.name!r})"
+    )
+    return Finding("warning", what, remedy)

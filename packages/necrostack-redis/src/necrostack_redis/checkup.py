@@ -151,4 +151,5 @@ def group_findings(group: Group, settings: RedisSettings) -> Iterator[Finding]:
             f"the group {group.name!r}, in which no worker is alive, keeps history from being forgotten:"
             f" {stats.queued + stats.pending} events wait, the oldest for {behind:.0f} s"
         )
-        yield Finding("error", what, "start a worker of that group; if nobody needs it any more, remove the group")
+        remedy = "start a worker of that group; if nobody needs it any more,"
+        yield Finding("error", what, f"{remedy} await backend.admin.remove_group({group.name!r})")
