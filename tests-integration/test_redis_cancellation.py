@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from necrostack import Event
 from necrostack_redis import RedisBackend
 
@@ -33,3 +35,27 @@ async def test_a_cancelled_call_ends_in_whichever_turn_of_the_loop_that_comes(re
         await backend.enqueue(Event(event_type="ORDERED", payload={}))
 
     assert ended == turns
+
+
+async def test_a_cancellation_that_comes_before_a_call_ends_it_and_what_cleans_up_goes_on(
+    redis_url: str, app: str
+) -> None:
+    """It comes so by a signal, while the task computes."""
+    left: list[int] = []
+
+    async def call_once_cancelled(backend: RedisBackend) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await backend.admin.stats()
+        finally:
+            await backend.enqueue(Event(event_type="ORDERED", payload={}))
+            left.append((await backend.admin.stats()).queued)
+
+    async with RedisBackend(redis_url, app=app) as backend:
+        await backend.admin.stats()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(call_once_cancelled(backend))
+
+    assert left == [1]

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from necrostack.cli.conditions import Condition, condition
@@ -89,6 +89,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(JSON, st.text(max_size=5), st.sampled_from(["", "=", "!=", "<", "<=", ">", ">="]), st.text(max_size=5))
 def test_every_payload_can_be_asked(payload: Any, path: str, relation: str, value: str) -> None:
     assert Condition([path], relation, value).holds(payload) in (True, False)

@@ -283,7 +283,7 @@ class _Packing:
 
 
 class _Cancellable:
-    """Lets a cancellation through that comes while a command is sent. On Python 3.11 some get lost in redis-py.
+    """Lets a cancellation through that comes before or while a command is sent. Python 3.11 loses some in redis-py.
 
     It sends by `asyncio.wait_for`, which returns if what it waits for is done when it is cancelled:
     https://github.com/python/cpython/issues/86296
@@ -292,6 +292,9 @@ class _Cancellable:
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
+        if before:
+            # One that came since the task waited last, as by a signal, is raised here. A task that cleans up goes on.
+            await asyncio.sleep(0)
         await super().send_packed_command(*args, **options)  # type: ignore[misc] # of the connection
         if task and task.cancelling() > before:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined] # nobody will read the answer
