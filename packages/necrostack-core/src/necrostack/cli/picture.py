@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 from typing import Literal
-from xml.sax.saxutils import escape
 
 from necrostack.cli.charts import NO_FIGURES, Figures
 from necrostack.cli.columns import cells_of, cut
