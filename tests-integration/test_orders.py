@@ -20,7 +20,7 @@ from examples.orders import __main__ as program
 from examples.orders import generate, payments
 from examples.orders.app import build, spine
 from examples.orders.books import Books
-from examples.orders.events import Line, Money, Order, OrderPlaced, PaymentTaken, Refusal, StockShort, Transfer
+from examples.orders.events import Line, Money, Order, OrderReceived, PaymentTaken, Refusal, StockShort, Transfer
 from examples.orders.provider import Provider
 from examples.orders.report import report
 from examples.orders.shop import Deadline, Fulfilment
@@ -56,7 +56,7 @@ def feed() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def orders(feed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line["payload"] for line in feed if line["event_type"] == "ORDER_PLACED"]
+    return [line["payload"] for line in feed if line["event_type"] == "ORDER_RECEIVED"]
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ async def test_a_customer_is_reminded_when_the_time_is_over_and_nothing_was_paid
     organ = Deadline(books, timedelta(minutes=5), clock.now)
 
     async with SpineFixture([organ], clock=clock) as fixture:
-        await fixture.run(OrderPlaced(timestamp=clock.now(), payload=ORDER))
+        await fixture.run(OrderReceived(timestamp=clock.now(), payload=ORDER))
 
     assert clock.monotonic() == timedelta(minutes=5).total_seconds()
     fixture.assert_emitted("PAYMENT_OVERDUE", times=0 if is_paid else 1)
@@ -275,7 +275,7 @@ def test_the_organs_hang_together_as_the_readme_draws_them() -> None:
 
     topology = spine().topology
     assert {edge for edge in drawn if edge[0] != "feed"} == set(topology.edges)
-    assert set(topology.orphans) == {"ORDER_PLACED", "MONEY_ARRIVED"}
+    assert set(topology.orphans) == {"ORDER_RECEIVED", "MONEY_ARRIVED"}
     assert topology.dead_ends == ()
     assert topology.cycles == ()
 

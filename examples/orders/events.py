@@ -46,8 +46,8 @@ class Order(Fact):
         return sum(line.pieces * line.price for line in self.lines)
 
 
-class OrderPlaced(Event):
-    event_type: Literal["ORDER_PLACED"] = "ORDER_PLACED"
+class OrderReceived(Event):
+    event_type: Literal["ORDER_RECEIVED"] = "ORDER_RECEIVED"
     payload: Order
 
 

@@ -37,7 +37,7 @@ def lines(orders: int = 120, seed: int = 2026) -> list[dict[str, Any]]:
             "gift card": {"code": f"GIFT-{chance.randrange(10**6):06}"},
         }[kind]
         order = {"order": number, "customer": chance.choice(NAMES), "lines": basket, "means": means}
-        found.append((number, line("ORDER_PLACED", order)))
+        found.append((number, line("ORDER_RECEIVED", order)))
         if kind == "transfer" and chance.random() < 0.7:
             cents = sum(count * PRICES[sku] for sku, count in pieces.items())
             found.append((number + chance.uniform(1, 30), line("MONEY_ARRIVED", {"order": number, "cents": cents})))

@@ -9,7 +9,7 @@ from examples.orders.events import (
     Money,
     MoneyArrived,
     OrderCancelled,
-    OrderPlaced,
+    OrderReceived,
     PaymentRefused,
     PaymentTaken,
     Refunded,
@@ -29,15 +29,15 @@ def key_of(event: Event) -> str:
 
 
 @dataclass
-class Payments(Organ[OrderPlaced | MoneyArrived]):
+class Payments(Organ[OrderReceived | MoneyArrived]):
     """Takes the money for an order: from a card, from a gift card, or from the bank, where it comes by itself."""
 
     provider: Provider
 
-    listens_to = [OrderPlaced, MoneyArrived]
+    listens_to = [OrderReceived, MoneyArrived]
     retry = PATIENTLY
 
-    async def handle(self, event: OrderPlaced | MoneyArrived) -> PaymentTaken | PaymentRefused | None:
+    async def handle(self, event: OrderReceived | MoneyArrived) -> PaymentTaken | PaymentRefused | None:
         if isinstance(event, MoneyArrived):
             return PaymentTaken(id=after(event, "paid"), payload=event.payload)
         order = event.payload

@@ -11,7 +11,7 @@ from examples.orders.events import (
     Money,
     Number,
     OrderCancelled,
-    OrderPlaced,
+    OrderReceived,
     OrderShipped,
     PaymentOverdue,
     PaymentRefused,
@@ -30,15 +30,15 @@ BUSY: Final = RetryPolicy(max_attempts=10, base_delay=0.05, retry_on=(sqlite3.Op
 
 
 @dataclass
-class Stock(Organ[OrderPlaced]):
+class Stock(Organ[OrderReceived]):
     """Puts the pieces of an order aside."""
 
     books: Books
 
-    listens_to = [OrderPlaced]
+    listens_to = [OrderReceived]
     retry = BUSY
 
-    def handle(self, event: OrderPlaced) -> StockReserved | StockShort:
+    def handle(self, event: OrderReceived) -> StockReserved | StockShort:
         order = event.payload
         missing = self.books.reserve(order)
         if missing is not None:
@@ -89,7 +89,7 @@ class Restock(Organ[OrderCancelled]):
 
 
 @dataclass
-class Deadline(Organ[OrderPlaced]):
+class Deadline(Organ[OrderReceived]):
     """Looks after some time whether the money for an order came. `RetryLater` is the alarm clock.
 
     Attributes:
@@ -102,9 +102,9 @@ class Deadline(Organ[OrderPlaced]):
     patience: timedelta
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    listens_to = [OrderPlaced]
+    listens_to = [OrderReceived]
 
-    def handle(self, event: OrderPlaced) -> PaymentOverdue | None:
+    def handle(self, event: OrderReceived) -> PaymentOverdue | None:
         if not isinstance(event.payload.means, Transfer):
             return None
         left = event.timestamp + self.patience - self.now()
