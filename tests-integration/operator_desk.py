@@ -103,8 +103,8 @@ DIFFERENT = (
 def in_general(text: str) -> str:
     r"""Leave out what differs from one time to the next.
 
-    >>> in_general("pending for  worker\\n5.2s         vm-14872-38a9e842\n")
-    'pending for  worker\\n<span>  <worker>\n'
+    >>> in_general("pending for  worker\n5.2s         vm-14872-38a9e842\n")
+    'pending for  worker\n<span>  <worker>\n'
     """
     for pattern, name in DIFFERENT:
         text = re.sub(pattern, name, text, flags=re.MULTILINE)

@@ -29,7 +29,7 @@ MODULES = {
     **dict.fromkeys(("yaml", "ruamel"), "reading it may make any object"),
     **dict.fromkeys(("xml", "lxml", "xmlrpc"), "a few bytes of it may become gigabytes"),
     **dict.fromkeys(("code", "codeop", "runpy", "imp", "ctypes", "cffi"), "it runs what it is given"),
-    **dict.fromkeys(("http", "socketserver", "wsgiref", "aiohttp", "uvicorn"), "nobody shall connect to us"),
+    **dict.fromkeys(("http.server", "socketserver", "wsgiref", "aiohttp", "uvicorn"), "nobody shall connect to us"),
 }
 CALLS = {
     **dict.fromkeys(("eval", "exec", "compile"), "it runs what it is given"),
@@ -66,6 +66,8 @@ ALLOWED = {
     ("necrostack.backends", "_maker"): "an installed distribution names it; the URL's scheme only chooses among those",
     ("necrostack.cli.editing", "_open_editor"): "$EDITOR, with a file name of ours and without a shell",
     ("necrostack.cli.child", "Child.start"): "this very program, without a shell",
+    ("necrostack.cli.address", "_bound"): "`run --health` listens, where it is told to",
+    ("necrostack.cli.answering", "Answering._serve"): "that it answers there",
     ("necrostack.cli.worker", "Worker._led"): "a method of our own that is called so: nothing is opened",
     ("necrostack.retry", "RetryPolicy.delay_after"): "jitter",
     ("necrostack_redis.discovery", "_shuffled"): "whom to ask first",
@@ -156,7 +158,7 @@ class Reader(ast.NodeVisitor):
         self._inside.pop()
 
     def _look_at_module(self, node: ast.stmt, name: str) -> None:
-        if why := MODULES.get(name.partition(".")[0]):
+        if why := MODULES.get(name) or MODULES.get(name.partition(".")[0]):
             self._note(node, f"import {name}", why)
 
     def _dotted(self, node: ast.expr) -> str:

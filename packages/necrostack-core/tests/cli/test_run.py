@@ -286,7 +286,9 @@ def test_workers_on_a_backend_of_each_process_alone_are_refused(necrostack: Run,
 
     assert ended.code == 2
     (told,) = ended.told
-    assert told.startswith("necrostack: error: --workers: 2 workers need a backend that processes share, and with InMem")
+    assert told.startswith(
+        "necrostack: error: --workers: 2 workers need a backend that processes share, and with InMem"
+    )
     assert told.endswith("; name another with --backend redis://…, or use --concurrency")
 
 

@@ -206,7 +206,8 @@ class Probe:
             probing.close()
             return "the run is over"
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), PROBE_TIMEOUT + 0.5)
+            async with asyncio.timeout(PROBE_TIMEOUT + 0.5):
+                return await asyncio.wrap_future(answer)
         except TimeoutError:
             return "the event loop is held by a handler, so the backend could not be asked"
         finally:
