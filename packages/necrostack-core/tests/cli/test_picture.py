@@ -19,7 +19,7 @@ from necrostack.cli.writing import whole_file
 from necrostack.topology import OrganNode, Topology
 
 if TYPE_CHECKING:
-    from cli.conftest import Run
+    from cli.conftest import Lasting, Run
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -166,6 +166,15 @@ def test_a_picture_is_written_to_a_file_as_its_name_or_the_format_says(
 
     assert (ended.code, ended.out, ended.told) == (0, "", [f"necrostack: drawn to {arguments[1]}"])
     assert (folder / arguments[1]).read_bytes().startswith(begin)
+
+
+def test_a_picture_of_what_goes_on_is_written_to_its_file_also_when_it_is_asked_for_once(
+    necrostack: Run, app: str, folder: Path, lasting: Lasting
+) -> None:
+    ended = necrostack("graph", app, "--backend", "lasting://", "--live", "--once", "--output", "live.svg")
+
+    assert (ended.code, ended.out) == (0, "")
+    assert "0/s" in (folder / "live.svg").read_text()
 
 
 def test_a_picture_may_go_to_stdout(necrostack: Run, app: str) -> None:

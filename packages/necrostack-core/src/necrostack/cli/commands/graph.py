@@ -122,7 +122,8 @@ def _drawn(
 async def _live(target: Target, arguments: argparse.Namespace, terminal: Terminal) -> int:
     look, is_repeated = FlowLooker(target.admin), arguments.interval is not None or arguments.count is not None
     is_plain = not (arguments.format or arguments.output or arguments.json or arguments.check)
-    if (is_plain and can_redraw()) or (is_repeated and (arguments.json or arguments.format in (None, "text"))):
+    is_text = arguments.json or (arguments.format in (None, "text") and arguments.output is None)
+    if (is_plain and can_redraw()) or (is_repeated and is_text):
 
         def draw(seen: FlowLook, width: int | None) -> Sequence[Line]:
             return [*_lines(_topology(target, seen), seen, width)]
