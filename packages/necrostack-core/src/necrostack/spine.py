@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -138,6 +138,19 @@ class Spine:
     def with_settings(self, **changes: Any) -> Spine:
         """Return a Spine with the same Organs and backend and some settings changed, such as `concurrency=10`."""
         return self._changed(settings=replace(self._settings, **changes))
+
+    @contextmanager
+    def running_as(self, other: Spine) -> Iterator[None]:
+        """Be another Spine for as long as this is entered, such as one that `with_backend` made of this one.
+
+        Whoever holds this one then holds that one: a handler that stops the Spine of its module stops what runs. This
+        is how the command line runs an application on another backend.
+        """
+        mine, self.__dict__ = self.__dict__, other.__dict__
+        try:
+            yield
+        finally:
+            self.__dict__ = mine
 
     def _changed(self, *, backend: Backend | None = None, settings: RunSettings | None = None) -> Spine:
         chosen = settings or self._settings

@@ -304,3 +304,35 @@ def test_a_number_of_workers_that_makes_no_sense_is_refused(necrostack: Run, app
 
     assert ended.code == 2
     assert f"{wanted!r} is no whole number, 1 or more" in ended.told[0]
+
+
+STOPPED_BY_A_HANDLER = """
+from necrostack import Event, Organ, Spine
+
+class Third(Organ):
+    listens_to = ["CLI_TOLD", "CLI_ASIDE"]
+    seen = 0
+
+    async def handle(self, event: Event) -> None:
+        self.seen += 1
+        if self.seen == 1:
+            await spine.emit(Event(event_type="CLI_ASIDE"))
+        if event.event_type == "CLI_ASIDE":
+            print("stopped by", event.event_type)
+            spine.stop()
+
+spine = Spine(organs=[Third()])
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--backend", "memory://"), ("--concurrency", "2"), ("--health", "127.0.0.1:0")])
+def test_a_handler_that_stops_the_spine_of_its_module_stops_the_run(
+    necrostack: Run, folder: Path, more: tuple[str, ...]
+) -> None:
+    (folder / "cli_stopping.py").write_text(STOPPED_BY_A_HANDLER, encoding="utf-8")
+    (folder / "told.ndjson").write_text('{"event_type": "CLI_TOLD", "payload": {}}\n' * 2, encoding="utf-8")
+
+    ended = necrostack("run", "cli_stopping", "--feed", "told.ndjson", *more)
+
+    assert ended.code == 0
+    assert ended.out.startswith("stopped by CLI_ASIDE\n")

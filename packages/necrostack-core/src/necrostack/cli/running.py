@@ -27,7 +27,11 @@ from necrostack.spine import Spine
 
 
 class Running:
-    """One run, with its feed, its signals and what is shown of it."""
+    """One run, with its feed, its signals and what is shown of it.
+
+    Attributes:
+        spine: What runs.
+    """
 
     def __init__(
         self,
@@ -44,19 +48,19 @@ class Running:
         # Watching costs a little for each delivery, so only who needs it pays.
         is_watched = source is not None or terminal.is_watched
         watching = together(self._watch, spine.settings.instrumentation)
-        self._spine = spine.with_settings(instrumentation=watching) if is_watched else spine
+        self.spine = spine.with_settings(instrumentation=watching) if is_watched else spine
         self._is_draining = False
         self._health: Health | None = None
         if arguments.health is not None:
-            self._health = Health(self._spine, lambda: self._is_draining, arguments.max_stall)
-            self._spine = self._health.spine
+            self._health = Health(self.spine, lambda: self._is_draining, arguments.max_stall)
+            self.spine = self._health.spine
         # What such a backend holds is gone with this process.
         self._forgets = isinstance(spine.backend, InMemoryBackend)
         self._feed = None if source is None else self._feed_of(source)
 
     def _feed_of(self, source: Source) -> Feed:
         on_kept = self._watch.began if self._forgets else lambda _: None
-        return feed_of(source, self._spine, self._arguments, self._terminal, is_windowed=self._forgets, on_kept=on_kept)
+        return feed_of(source, self.spine, self._arguments, self._terminal, is_windowed=self._forgets, on_kept=on_kept)
 
     async def run(self) -> int:
         """Run until idle, stopped or broken, and say how it went."""
@@ -71,10 +75,10 @@ class Running:
 
     async def _run(self) -> int:
         without_feed_until_idle = self._arguments.until_idle and self._feed is None
-        running = asyncio.create_task(self._spine.run_until_idle() if without_feed_until_idle else self._spine.run())
+        running = asyncio.create_task(self.spine.run_until_idle() if without_feed_until_idle else self.spine.run())
         showing = asyncio.create_task(self._show()) if is_shown(self._feed, self._terminal) else None
         beating = nullcontext() if self._health is None else self._health.beating()
-        served = nullcontext() if self._service is None else self._service.told(self._spine.started, lambda: True)
+        served = nullcontext() if self._service is None else self._service.told(self.spine.started, lambda: True)
         with Signals(self._drain, running.cancel) as signals, self._led(running), beating, served:
             try:
                 if self._feed is not None:
@@ -100,10 +104,10 @@ class Running:
             self._feed.stop()
         if self._feed is not None and self._forgets:
             # What the feed put into memory would be lost: it is handled, unless that takes too long.
-            self._spine.stop_when_idle()
-            asyncio.get_running_loop().call_later(self._spine.settings.drain_timeout, self._spine.stop)
+            self.spine.stop_when_idle()
+            asyncio.get_running_loop().call_later(self.spine.settings.drain_timeout, self.spine.stop)
         else:
-            self._spine.stop()
+            self.spine.stop()
 
     async def _give(self, feed: Feed, running: asyncio.Task[RunReport]) -> None:
         """Feed until the end of the feed or of the run."""
@@ -112,13 +116,13 @@ class Running:
         try:
             await asyncio.wait({running, feeding}, return_when=asyncio.FIRST_COMPLETED)
             feed.stop()
-            await asyncio.wait({feeding}, timeout=self._spine.settings.drain_timeout)
+            await asyncio.wait({feeding}, timeout=self.spine.settings.drain_timeout)
         finally:
             feeding.cancel()
             await asyncio.wait({feeding})
         tell_end_of_feed(feed, self._arguments.from_line, self._terminal)
         if self._arguments.until_idle or not feed.is_at_end:
-            self._spine.stop_when_idle()
+            self.spine.stop_when_idle()
         if not feeding.cancelled():
             feeding.result()
 
@@ -139,7 +143,7 @@ class Running:
             self._terminal.note("cancelled; what was in work is handed back and not done")
         await self._tell_what_is_left(signals)
         self._show_report(report)
-        await self._spine.aclose()
+        await self.spine.aclose()
         if error is not None:
             return Exit.NO_BACKEND if isinstance(error, BackendUnavailable) else Exit.FAILED
         return exit_code(self._feed, signals.first, is_cancelled=running.cancelled())
@@ -160,7 +164,7 @@ class Running:
     async def _tell_what_is_left(self, signals: Signals) -> None:
         """Say what was not done, and how to go on."""
         stopped = "stopped" if signals.first is None else f"stopped by {signals.first.name}"
-        left = (await self._spine.backend.admin.stats()) if self._forgets else BackendStats()
+        left = (await self.spine.backend.admin.stats()) if self._forgets else BackendStats()
         if not left.idle:
             events = left.queued + left.pending + left.scheduled
             lost = f"{stopped}: {counted(events, 'event')} not handled, and gone with this process's memory"

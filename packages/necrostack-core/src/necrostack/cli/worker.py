@@ -46,7 +46,7 @@ class Worker(Running):
     def _led(self, running: asyncio.Task[RunReport]) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         actions: Mapping[Order, Callable[[], object]] = {
-            Order.FINISH: self._spine.stop_when_idle,
+            Order.FINISH: self.spine.stop_when_idle,
             Order.STOP: self._drain,
             Order.CANCEL: running.cancel,
         }
@@ -63,7 +63,7 @@ class Worker(Running):
             announcing.cancel()
 
     async def _announce(self) -> None:
-        await self._spine.started()
+        await self.spine.started()
         self._lifeline.tell(write(Ready()))
 
     def _show_progress(self, settled: int, dead: int, seconds: float) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 
 from necrostack.cli.address import listening_address
-from necrostack.cli.apps import load_app
+from necrostack.cli.apps import backend_of, load_app
 from necrostack.cli.arguments import (
     add_app,
     add_backend,
@@ -113,7 +113,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         raise CommandError(msg, Exit.USAGE)
     if arguments.reload:
         return asyncio.run(Watcher(arguments, terminal).run())
-    spine = _configured(load_app(arguments.app, arguments.backend), arguments)
+    found = load_app(arguments.app)
+    spine = _configured(found, arguments)
     for line in (supervisor, watcher):
         if line is not None:
             line.patience = spine.settings.drain_timeout + 2 * GRACE
@@ -123,15 +124,23 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     with logging_as(arguments, terminal, usual=logging.INFO, tells=supervisor is None):
         if supervisor is not None:
             with among_workers(terminal):
-                return asyncio.run(Worker(spine, arguments, terminal, supervisor).run())
+                return _run(Worker(spine, arguments, terminal, supervisor), found)
         if arguments.workers > 1:
             return asyncio.run(Supervisor(spine, source, arguments, terminal, service).run())
-        return asyncio.run(Running(spine, source, arguments, terminal, service).run())
+        return _run(Running(spine, source, arguments, terminal, service), found)
+
+
+def _run(running: Running, found: Spine) -> int:
+    # Its modules know the Spine that was found, and may stop it, or emit by it.
+    with found.running_as(running.spine):
+        return asyncio.run(running.run())
 
 
 def _configured(spine: Spine, arguments: argparse.Namespace) -> Spine:
     named = {name: getattr(arguments, name) for name in ("concurrency", "max_steps", "drain_timeout")}
     changes = {name: value for name, value in named.items() if value is not None}
+    if arguments.backend is not None:
+        spine = spine.with_backend(backend_of(arguments.backend))
     try:
         return spine.with_settings(**changes) if changes else spine
     except ConfigurationError as error:
