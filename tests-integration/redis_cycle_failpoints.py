@@ -79,7 +79,7 @@ class Points:
 
 
 _BESIDE = re.compile(
-    r"necrostack\.(cli|testing|memory|clock|store|metrics|lifespan)|necrostack_redis\.(admin|checkup|discovery|connector)"
+    r"necrostack\.(cli|testing|memory|clock|store|metrics)|necrostack_redis\.(admin|checkup|discovery|connector)"
 )
 """What no worker does again and again: it looks, repairs, connects, or belongs to another backend."""
 
