@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 import traceback
@@ -96,8 +97,8 @@ def serve() -> Iterator[Callable[[Answer], int]]:
     def talk(connection: socket.socket) -> None:
         with connection, suppress(OSError), connection.makefile("rb") as reader:
             while line := reader.readline():
-                if not line.startswith(b"*"):
-                    continue
+                if not re.fullmatch(rb"\*\d+\r\n", line):
+                    continue  # of a greeting in TLS, which holds any bytes
                 words = [reader.read(int(reader.readline()[1:]) + 2)[:-2] for _ in range(int(line[1:]))]
                 connection.sendall(ways[0](words))
 
