@@ -35,6 +35,7 @@ from necrostack.event import (
     as_declared,
     caused_by,
     check_event_type,
+    declared_class,
     is_event,
     payload_json,
 )
@@ -576,7 +577,10 @@ values = st.recursive(
     max_leaves=6,
 )
 moments = st.datetimes(NAIVE.replace(year=2), timezones=st.just(UTC))
-event_types = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() and text.isprintable())
+event_types = st.text(min_size=1, max_size=20).filter(
+    # No class of another test declares it.
+    lambda text: text.strip() and text.isprintable() and declared_class(text.strip()) is Event
+)
 events = st.builds(
     Event,
     id=st.uuids(),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, model_validator
 from necrostack import Event
 from necrostack.delivery import Attempt, Failure
 from necrostack.errors import EventError, EventTooLarge
-from necrostack.event import MAX_EVENT_SIZE, admit, event_from_json
+from necrostack.event import MAX_EVENT_SIZE, admit, declared_class, event_from_json
 from necrostack_redis.wire import (
     FormatError,
     Record,
@@ -56,9 +56,16 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
+
+
+def is_free(text: str) -> bool:
+    """Whether a text may be an event type, and no class of another test declares it."""
+    return bool(text.strip()) and text.isprintable() and declared_class(text.strip()) is Event
+
+
 events = st.builds(
     Event,
-    event_type=st.text(min_size=1, max_size=255).filter(lambda text: text.strip() and text.isprintable()),
+    event_type=st.text(min_size=1, max_size=255).filter(is_free),
     payload=st.dictionaries(st.text(), json_values, max_size=4),
     headers=st.dictionaries(st.text(), st.text(), max_size=3),
     timestamp=st.datetimes(timezones=st.just(UTC)),

@@ -290,15 +290,25 @@ class _Cancellable:
     """
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        await _let_cancellation_through()
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
-        if before:
-            # One that came since the task waited last, as by a signal, is raised here. A task that cleans up goes on.
-            await asyncio.sleep(0)
         await super().send_packed_command(*args, **options)  # type: ignore[misc] # of the connection
         if task and task.cancelling() > before:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined] # nobody will read the answer
             raise asyncio.CancelledError
+
+    async def can_read_destructive(self) -> bool:
+        # An older redis-py asks a connection that it takes from the pool, with a timeout that swallows a cancellation.
+        await _let_cancellation_through()
+        return bool(await super().can_read_destructive())  # type: ignore[misc] # of the connection
+
+
+async def _let_cancellation_through() -> None:
+    """Raise one that came since the task waited last, as by a signal. A task that cleans up after one goes on."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        await asyncio.sleep(0)
 
 
 @cache
