@@ -21,8 +21,8 @@ async def test_an_outage_is_waited_out_logged_once_and_healed(
     begin, end = FAULTS[name]
     if name == "LOADING":
         await add_ballast(place)
-    # Long enough that a busy machine is no outage, where the fault does not show in a time that is up; and no outage of it
-    # ends the lease.
+    # Long enough that a busy machine is no outage, where the fault does not show in a time that is up.
+    # And no outage may end the lease.
     worker = place.backend(call_timeout=1.0 if name in SILENT else 10.0, lease=300.0)
     async with place.direct() as watcher, chain(worker) as spine:
         running = asyncio.create_task(spine.run(*orders(COUNT)))
