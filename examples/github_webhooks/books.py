@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from examples.github_webhooks.database import Database
+from examples.database import Database
+from examples.github_webhooks.database import database_in_memory
 from examples.github_webhooks.report import Report
 from examples.github_webhooks.tally import Section, Tally
 
@@ -16,7 +17,7 @@ class Books:
     """
 
     def __init__(self, database: Database | None = None) -> None:
-        self._database = database or Database()
+        self._database = database or database_in_memory()
 
     def add(self, event_id: UUID, tally: Tally) -> None:
         """Enter a tally. The id of its event makes it count once, also when it is delivered again."""

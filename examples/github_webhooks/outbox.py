@@ -4,7 +4,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Hashable
 
-from examples.github_webhooks.database import Database
+from examples.database import Database
+from examples.github_webhooks.database import database_in_memory
 
 
 class OutboxBusyError(Exception):
@@ -35,7 +36,7 @@ class Outbox:
         interval: float = 0.02,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database or Database()
+        self._database = database or database_in_memory()
         self._burst, self._window, self._interval, self._clock = burst, window, interval, clock
 
     @property
