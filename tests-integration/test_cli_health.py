@@ -99,7 +99,7 @@ class Asked:
     def ask(self, path: str, accept: str = "*/*") -> tuple[int, str]:
         request = Request(f"{self._url}/{path}", headers={"Accept": accept})  # noqa: S310 -- it is ours
         try:
-            with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+            with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 -- it is ours
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             return error.code, error.read().decode()

@@ -27,7 +27,7 @@ async def test_what_a_probe_writes_goes_by_itself(redis_url: str, app: str) -> N
             written = str(command[1])
             return await call(*command)
 
-        backend._open().link.call = noted  # type: ignore[method-assign]
+        backend._open().link.call = noted  # type: ignore[method-assign] # a call that is listened to
         await backend.probe()
 
         assert 0 < await call("PTTL", written) <= 10_000
@@ -40,7 +40,7 @@ async def test_a_probe_that_reads_something_else_says_so(redis_url: str, app: st
         async def lost(*command: object) -> object:
             return await call(*command) if command[0] == "SET" else None
 
-        backend._open().link.call = lost  # type: ignore[method-assign]
+        backend._open().link.call = lost  # type: ignore[method-assign] # a call that is listened to
 
         with pytest.raises(BackendError, match=r"did not keep what was written to necrostack:\{test-.*: it holds None"):
             await backend.probe()
