@@ -201,3 +201,21 @@ async def test_a_worker_that_was_taken_for_dead_tells_all_again_also_when_it_has
     await until(speaks, "the worker says all of it again")
     spine.stop()
     await running
+
+
+async def test_a_worker_that_was_taken_for_dead_knows_it_also_when_it_pulls_before_its_lease_is_renewed(
+    backend: RedisBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    await backend.announce(SAID)
+    assert await backend.pull(timeout=0) == []
+    assert "lease_lapsed" not in caplog.messages
+    keys, me = backend._keys, backend._consumer
+    await backend._open().link.call("ZREM", keys.leases, me)
+    await backend._open().link.call("HDEL", keys.topologies, me, keys.said(me), keys.graph(me))
+
+    assert await backend.pull(timeout=0) == []
+
+    assert "lease_lapsed" in caplog.messages
+    await until(lambda: not backend.is_announced(), "what was told counts as lost")
+    await backend.announce(SAID)
+    assert list((await abouts(backend)).values()) == [SAID]

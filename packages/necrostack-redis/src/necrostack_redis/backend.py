@@ -279,7 +279,7 @@ class RedisBackend(Backend):
             link = Link(self._connector)
             keys, settings, me, held = self._keys, self.settings, self._consumer, self._held
             settler = Settler(link, keys, settings, me, held, self._unanswered, self._join)
-            reader = Reader(link, keys, settings, me, held, self._join, settler.bury)
+            reader = Reader(link, keys, settings, me, held, self._join, settler.bury, self._lease.note_lapse)
             trimmer = Trimmer(link, keys, settings)
             self._session = _Session(loop, link, Gatherer(link, ENQUEUE), reader, settler, trimmer)
         return self._session

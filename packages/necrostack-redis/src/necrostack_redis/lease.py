@@ -64,6 +64,15 @@ class Lease:
         now = time.monotonic()
         return now - since < self._length or (self._unbroken <= since and now - self._renewed < self._length)
 
+    def note_lapse(self, seconds: float | None = None) -> None:
+        """The lease had ended before it was renewed.
+
+        Args:
+            seconds: How long before; None if others have taken over all that the worker held.
+        """
+        logger.warning("lease_lapsed", extra={"consumer": self._consumer, "seconds": seconds})
+        self._unbroken = time.monotonic()
+
     @property
     def was_started(self) -> bool:
         """Whether it was ever renewed: whether the consumer was a worker, and did not only look or enqueue."""
@@ -121,11 +130,10 @@ class Lease:
         except exceptions.NoScriptError:
             late = client.execute_command("EVAL", LEASE.text, len(self._keys), *self._keys, *self._args)
         if late:
-            seconds = late / 1000 if late > 0 else None
-            logger.warning("lease_lapsed", extra={"consumer": self._consumer, "seconds": seconds})
-        self._note_renewal(sent, has_lapsed=bool(late))
+            self.note_lapse(late / 1000 if late > 0 else None)
+        self._note_renewal(sent)
 
-    def _note_renewal(self, sent: float, *, has_lapsed: bool = False) -> None:
-        if has_lapsed or sent - self._renewed > self._length:
+    def _note_renewal(self, sent: float) -> None:
+        if sent - self._renewed > self._length:
             self._unbroken = time.monotonic()
         self._renewed = sent

@@ -110,6 +110,7 @@ class Reader:
         held: set[Receipt],
         join: Callable[[], Awaitable[object]],
         bury: Callable[[Sequence[Misfit]], Awaitable[object]],
+        revived: Callable[[], object],
     ) -> None:
         """Make one for an event loop.
 
@@ -121,6 +122,7 @@ class Reader:
             held: What this worker was handed before, in another event loop.
             join: Makes the group where it does not exist.
             bury: Makes dead letters of entries that cannot be read.
+            revived: Told when a read found that the worker had been taken for dead.
         """
         self.held = held
         self._link = link
@@ -129,6 +131,7 @@ class Reader:
         self._consumer = consumer
         self._join = join
         self._bury = bury
+        self._revived = revived
         # Deliveries whose pull was cancelled.
         self._surplus: deque[StoredDelivery] = deque()
         # The last that was to be handled alone.
@@ -430,11 +433,13 @@ class Reader:
             keys.topologies,
         )
         self._last_look = time.monotonic()
-        entries, buried, news, is_only_new = await self._link.run(
+        entries, buried, news, is_only_new, is_revived = await self._link.run(
             PULL,
             (*names, keys.groups, keys.nothing),
             (keys.group, self._consumer, limit, lease, self._inbox_share(limit), *self._pull_args),
         )
+        if is_revived:
+            self._revived()
         for facts, entry in buried:
             self._log_buried(facts, entry)
         if not entries:

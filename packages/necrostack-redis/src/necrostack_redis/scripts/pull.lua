@@ -11,6 +11,7 @@
 --          3 what to wait for, when there are no entries: milliseconds until something is due (-1: nothing is), and
 --            the last id of events, inbox and bell that is no news any more
 --          4 1 if nothing was found but new events
+--          5 1 if the worker had no lease: others have taken over all it held
 local group, me, limit, released = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[8]
 local streams = {KEYS[1], KEYS[2]}
 
@@ -24,7 +25,7 @@ for i, stream in ipairs(streams) do handed_back[i] = redis.call('XPENDING', stre
 local now = milliseconds()
 redis.call('ZREM', KEYS[5], '') -- removes nothing, but lets the rest pass when memory is full: it is not refused
 try(KEYS[10], {'XADD', 'XDEL'})
-redis.call('ZADD', KEYS[5], whole(now + tonumber(ARGV[4])), me)
+local is_revived = redis.call('ZADD', KEYS[5], whole(now + tonumber(ARGV[4])), me)
 
 local entries, buried, is_alone = {}, {}, false
 
@@ -140,7 +141,7 @@ read(2, math.min(limit - #entries, tonumber(ARGV[5])))
 read(1, limit - #entries)
 if #entries > 0 or tonumber(ARGV[5]) <= 0 then read(2, limit - #entries) end
 
-if #entries > 0 then return {entries, buried, {}, is_only_new and 1 or 0} end
+if #entries > 0 then return {entries, buried, {}, is_only_new and 1 or 0, is_revived} end
 
 -- Nothing is there, so what is not pending was settled. If somebody changed the stream by hand, the count is right again.
 local known = redis.call('XLEN', KEYS[1]) + (redis.call('HGET', KEYS[9], 'forgotten') or 0)
@@ -166,4 +167,4 @@ for _, key in ipairs({KEYS[3], KEYS[4], KEYS[5]}) do
   if left and (due < 0 or left < due) then due = left end
 end
 local rung = redis.call('XREVRANGE', KEYS[7], '+', '-', 'COUNT', 1)[1]
-return {{}, buried, {due, last_read(KEYS[1]), last_read(KEYS[2]), rung and rung[1] or '0-0'}, 0}
+return {{}, buried, {due, last_read(KEYS[1]), last_read(KEYS[2]), rung and rung[1] or '0-0'}, 0, is_revived}
