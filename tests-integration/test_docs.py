@@ -221,7 +221,7 @@ def test_the_code_of_a_page_does_what_the_page_says(
 
 @pytest.mark.parametrize(
     "checker",
-    [["mypy", "--strict", "--cache-dir=.cache"], ["pyright", "--pythonpath", sys.executable]],
+    [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]],
     ids=["mypy", "pyright"],
 )
 def test_the_code_of_all_pages_passes_type_checkers(checker: list[str], tmp_path: Path) -> None:
