@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from figures import Recorder
@@ -43,12 +44,12 @@ async def test_an_outage_is_waited_out_logged_once_and_healed(
             assert name in "".join(place.proxy.errors), "it was another outage"
 
     events = 2 * COUNT * PER_ORDER
-    figures(f"Outage: {name}", times=1, events=events, lost=lost, doubled=doubled, attempts=attempts, seconds=lasts)
+    figures(f"Outage: {name}", times=1, events=events, lost=lost, doubled=doubled, attempts=attempts, seconds=round(lasts, 1))
     assert (lost, doubled) == (0, 0)
     assert report.dead_lettered == expected_dead(2 * COUNT)
     assert (names(caplog)["backend_unavailable"], names(caplog)["backend_back"]) == (1, 1)
     assert not names(caplog)["settlement_lost"]
-    assert attempts < 30
+    assert attempts < 100 * lasts  # without a pause it would be thousands
 
 
 @pytest.mark.parametrize("when", ["before", "amid"])
