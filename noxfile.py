@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -68,19 +69,19 @@ def typed(python: str) -> list[str]:
     return [*(f"mypy-{python}({name})" for name in LIBRARIES), f"mypy_integration-{python}"]
 
 
-def measured(python: str) -> list[str]:
+def tested(python: str) -> list[str]:
     return [*(f"unit-{python}({name})" for name in LIBRARIES), f"integration-{python}"]
 
 
 # --- tests --------------------------------------------------------------------------------------------------
 
 
-@nox.session(venv_backend="none", requires=[*typed(HERE), "coverage"])
+@nox.session(venv_backend="none", requires=[*typed(HERE), *tested(HERE)])
 def tests(session: nox.Session) -> None:
-    """Run everything that must pass: mypy and unit tests of each package, integration tests, coverage."""
+    """Run everything that must pass: mypy and unit tests of each package, integration tests."""
 
 
-@nox.session(venv_backend="none", default=False, requires=[s for p in PYTHONS for s in typed(p) + measured(p)])
+@nox.session(venv_backend="none", default=False, requires=[s for p in PYTHONS for s in typed(p) + tested(p)])
 def matrix(session: nox.Session) -> None:
     """Run the tests on every supported Python found here; the others are skipped."""
 
@@ -105,13 +106,21 @@ def mypy_integration(session: nox.Session) -> None:
     run_mypy(session, "tests-integration", "examples", "benchmarks")
 
 
-def run_pytest(session: nox.Session, label: str, *arguments: str) -> None:
-    # Absolute, for the subprocesses that a test starts in another folder.
-    env = {"COVERAGE_FILE": str(ROOT / f".coverage.{label}-{session.python}")}
-    session.run("coverage", "erase", env=env)  # what a failed run left behind
+def run_pytest(session: nox.Session, *arguments: str, by: Sequence[str] = ("pytest",)) -> None:
     # `-- -k name` selects nothing in most sessions: pytest's exit 5 is then no failure.
     codes = [0, 5] if session.posargs else [0]
-    session.run("coverage", "run", "-m", "pytest", *arguments, *session.posargs, env=env, success_codes=codes)
+    session.run(*by, *arguments, *session.posargs, success_codes=codes)
+
+
+def run_one_after_the_other(session: nox.Session, by: Sequence[str] = ("pytest",)) -> None:
+    """All tests, as `tests` does it: what an example declares is not for the unit tests."""
+    for name in LIBRARIES:
+        run_pytest(session, *COMPUTING, *unit_tests(name), by=by)
+    run_pytest(session, *WAITING, "tests-integration", by=by)
+
+
+def unit_tests(package: str) -> list[str]:
+    return [f"packages/{package}/src", f"packages/{package}/tests"]
 
 
 @nox.session(python=PYTHONS, default=False)
@@ -119,21 +128,24 @@ def run_pytest(session: nox.Session, label: str, *arguments: str) -> None:
 def unit(session: nox.Session, package: str) -> None:
     """Run one package's tests and docstrings, with only its own dependencies installed."""
     session.install(*group("test"), *editable(*LIBRARIES[package], package))
-    run_pytest(session, f"unit-{package}", *COMPUTING, f"packages/{package}/src", f"packages/{package}/tests")
+    run_pytest(session, *COMPUTING, *unit_tests(package))
 
 
 @nox.session(python=PYTHONS, default=False)
 def integration(session: nox.Session) -> None:
     """Run all packages together, on a real Redis: the examples, the code in the docs, the command line."""
     session.install(*group("test"), *editable(*ALL))
-    run_pytest(session, "integration", *WAITING, "tests-integration")
+    run_pytest(session, *WAITING, "tests-integration")
 
 
-@nox.session(default=False, requires=measured(HERE))
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Combine and report what `unit` and `integration` covered on this Python."""
-    session.install("coverage[toml]>=7.10")
-    session.run("coverage", "combine", *(str(p) for p in sorted(ROOT.glob(f".coverage.*-{HERE}.*"))))
+    """Run all tests and report which lines they ran, also in the processes that they start: half as long again."""
+    session.install(*group("test"), *editable(*ALL))
+    session.env["COVERAGE_FILE"] = str(ROOT / ".coverage")  # absolute, for processes that start in another folder
+    session.run("coverage", "erase")  # what a failed run left behind
+    run_one_after_the_other(session, by=("coverage", "run", "-m", "pytest"))
+    session.run("coverage", "combine")
     session.run("coverage", "report")
 
 
@@ -142,11 +154,7 @@ def minimums(session: nox.Session) -> None:
     """Run all tests with the lowest direct dependencies that we declare, on the lowest Python."""
     session.install("--resolution=lowest-direct", *group("test"), *editable(*ALL))
     session.run("uv", "pip", "list", external=True)
-    # One after the other, as `tests` does it: what an example declares is not for the unit tests.
-    codes = [0, 5] if session.posargs else [0]
-    for targets in ([f"packages/{name}/src", f"packages/{name}/tests"] for name in LIBRARIES):
-        session.run("pytest", *COMPUTING, *targets, *session.posargs, success_codes=codes)
-    session.run("pytest", *WAITING, "tests-integration", *session.posargs, success_codes=codes)
+    run_one_after_the_other(session)
 
 
 # Wheels that bring a server, of which nothing else is used.

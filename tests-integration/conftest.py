@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import figures
 import pytest
-from measuring import measure_no_children
 from postgres_server import POSTGRES_VARIABLE, Postgres, find_programs
 from redis_place import Place
 from redis_proxy import proxy_before
@@ -29,8 +28,6 @@ pytest.register_assert_rewrite(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # not where pytest starts its own
-        measure_no_children()
     # What mypy knows of our dependencies it need not find out anew in each test that starts it, nor in each run.
     if config.cache is not None:
         os.environ.setdefault("MYPY_CACHE_DIR", str(config.cache.mkdir("mypy")))

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from cli_progress import is_progress
-from measuring import MEASURED
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 
@@ -126,7 +125,6 @@ class Started:
             self.process = subprocess.Popen(
                 command if terminal is None else [sys.executable, "-c", IN_TERMINAL, *command],
                 cwd=folder,
-                env=os.environ | MEASURED,  # a supervisor can only be one in a process of its own
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=out,
                 stderr=err,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,15 +41,6 @@ THOROUGH: dict[str, tuple[Scenario, int]] = {
     ),
 }
 """The same for the session that takes its time."""
-
-
-@pytest.fixture(autouse=True)
-def unmeasured() -> Iterator[None]:
-    """Let nobody trace which lines run: none of ours do, and it takes half as long again."""
-    tracing = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(tracing)
 
 
 @pytest.mark.timeout(600)
