@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -84,7 +85,8 @@ async def test_what_else_catches_a_mistake(mutant: Mutant, stand: Stand, monkeyp
 
     for number, check in enumerate(CHECKS, 100):
         try:
-            await check(stand.part(number))
+            async with asyncio.timeout(20):  # a mistake may also let somebody wait for ever
+                await check(stand.part(number))
         except Exception:  # noqa: BLE001 -- beside the check that is there for it, a mistake may lead to anything
             found.append(check)
 
