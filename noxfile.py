@@ -51,7 +51,7 @@ SUPPORTED = nox.project.python_versions(CORE)
 # Unit tests only compute, and each of pytest's processes first takes seconds to find them all. Integration tests wait,
 # for a lease to end or a process to start: more of them go on side by side than there are cores.
 COMPUTING = ["--numprocesses=auto", "--dist=worksteal"]
-WAITING = ["--numprocesses=6", "--dist=worksteal"]
+WAITING = ["--numprocesses=5", "--dist=worksteal"]
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = [*SUPPORTED, *({HERE} - {*SUPPORTED})]
 

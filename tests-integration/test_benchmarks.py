@@ -374,7 +374,7 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
         ("W2", 130, ["consume", "consume, 100 at once"], set()),
         ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
         ("W3", 130, ["A→B→C"], set()),
-        ("W3f", 130, ["1→10", "A→B, C→D"], set()),
+        ("W3f", 130, ["A→B, C→D"], set()),
         ("W4", 40, ["70% of capacity"], set()),  # which runs what the other shape does, too
         ("W6", 1, ["idle"], set()),
         ("W7", 20, ["2 × 1"], set()),
