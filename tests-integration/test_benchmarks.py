@@ -367,14 +367,14 @@ ON_REDIS = {"hiredis", "necrostack-redis", "redis", "server"}
         (
             "W1",
             130,
-            ["streamed", "untyped", "concurrent"],
+            ["prefilled", "streamed", "untyped", "concurrent"],
             {("limit", "inline")},
         ),
         ("W1g", 1000, ["1,000 queued"], set()),
         ("W2", 130, ["consume", "consume, 100 at once"], set()),
         ("W2p", 130, ["one by one", "100 emitters", "bulk"], set()),
         ("W3", 130, ["A→B→C"], set()),
-        ("W3f", 130, ["A→B, C→D"], set()),
+        ("W3f", 130, ["1→10", "A→B, C→D"], set()),
         ("W4", 40, ["70% of capacity"], set()),  # which runs what the other shape does, too
         ("W6", 1, ["idle"], set()),
         ("W7", 20, ["2 × 1"], set()),
