@@ -530,6 +530,11 @@ def event_from_json(data: bytes, likely_type: str, max_size: int) -> Event:
         raise EventError(msg) from error
 
 
+def can_be_read_from_parts(event: Event) -> bool:
+    """Say whether `event_from_parts` can make an event again that is of its declared class."""
+    return type(event) is Event or event._payload_reader is not None
+
+
 def event_from_parts(
     event_type: str,
     payload: bytes,
@@ -538,23 +543,23 @@ def event_from_parts(
     correlation_id: UUID,
     causation_id: UUID | None,
     hops: int,
+    headers: FrozenDict = NO_HEADERS,
 ) -> Event | None:
     """Read an event of which the payload alone is still JSON: at half the cost of `event_from_json`.
 
-    Nothing but the payload is validated: the rest was read by whoever calls this, into what an event holds.
+    Nothing but the payload and the event type is validated: the rest was read by whoever calls this, into what an event
+    holds.
 
     Returns:
         The event as the class that is declared for its event type. None where that cannot be made from its parts, or
         the payload is none: `event_from_json` finds out.
     """
-    cls = _declared_classes.get(event_type)
-    if cls is None or cls._payload_reader is None:
-        return None
+    cls = declared_class(event_type)
     try:
-        read: Any = cls._payload_reader.__pydantic_validator__.validate_json(payload)
-        if cls._payload_check is not None:
-            read = cls._payload_check.freeze(read)
+        read = _read_payload(cls, event_type, payload)
     except ValueError:
+        return None
+    if read is None:
         return None
     return _made(
         cls,
@@ -567,9 +572,23 @@ def event_from_parts(
             "timestamp": timestamp,
             "event_type": event_type,
             "payload": read,
-            "headers": NO_HEADERS,
+            "headers": headers,
         },
     )
+
+
+def _read_payload(cls: type[Event], event_type: str, data: bytes) -> Any | None:
+    """Read what an event's payload was written as. None where that is not all there is to reading the event.
+
+    Raises:
+        ValueError: It is no payload of that class.
+    """
+    if cls is Event:
+        return freeze_json(from_json(data)) if check_event_type(event_type) == event_type else None
+    if cls._payload_reader is None:
+        return None
+    read = cls._payload_reader.__pydantic_validator__.validate_json(data)
+    return read if cls._payload_check is None else cls._payload_check.freeze(read)
 
 
 def _class_in(data: bytes) -> type[Event] | None:

@@ -14,7 +14,7 @@ from necrostack.event import MAX_EVENT_SIZE, Event, admit
 from necrostack.fleet import Announcement
 from necrostack.memory_admin import InMemoryAdmin
 from necrostack.seen import RecentCalls
-from necrostack.store import Store
+from necrostack.store import Admitted, Store
 
 
 class InMemoryBackend(Backend):
@@ -22,6 +22,9 @@ class InMemoryBackend(Backend):
 
     When `max_size` events wait, `enqueue` raises `BackendFull` and keeps nothing: it never waits, so a handler that
     enqueues into a full backend fails instead of blocking the drain. What handlers return is always kept.
+
+    The first thousand events wait as they are. What comes behind them is kept as bytes, and read when it is pulled, as
+    any durable backend does it; not where there is a history, which holds them anyway.
 
     >>> async def main() -> int:
     ...     backend = InMemoryBackend(max_size=10)
@@ -81,11 +84,9 @@ class InMemoryBackend(Backend):
         alike = self._calls.beginning_with(first)
         if not alike:
             self._check_room(len(events))  # before any work is done for it
-        content, admitted = hash((len(events), delay)), []
-        for event in events:
-            kept, data = admit(event, self.max_event_size)
-            admitted.append(kept)
-            content = hash((content, kept.id.int, kept.event_type, data))
+        content, admitted = hash((len(events), delay)), self.admit(events)
+        for kept, payload in zip(admitted, admitted.payloads, strict=True):
+            content = hash((content, kept.id.int, kept.event_type, payload))
             if kept.headers:
                 content = hash((content, *sorted(kept.headers.items())))
         if content in alike:
@@ -93,7 +94,10 @@ class InMemoryBackend(Backend):
         if alike:
             self._check_room(len(events))
         self._calls.add(first, content)
-        self._store.keep(admitted, delay)
+        if delay > 0:
+            self._store.keep_for(delay, admitted)
+        else:
+            self._store.keep(admitted, admitted.payloads)
         _wake(self._pullers)
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
@@ -115,17 +119,21 @@ class InMemoryBackend(Backend):
                 break  # somebody else was first; whoever waits for the end may look whether this was the last one
         return taken
 
-    def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Sequence[Event]:
+    def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Admitted:
         """See `Backend.admit`."""
+        before = beside if isinstance(beside, Admitted) else self.admit(beside) if beside else _NONE_ADMITTED
         size = self.max_event_size
-        return _Admitted([*beside, *[admit(event, size)[0] for event in events]])
+        written = [admit(event, size) for event in events]
+        admitted = Admitted([*before, *[event for event, _ in written]])
+        admitted.payloads = [*before.payloads, *[payload for _, payload in written]]
+        return admitted
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
         """See `Backend.settle`."""
         self._check_open()
         # All that can be wrong is found here, before the first settlement is done.
         emissions = [
-            emitted if not (emitted := ended.emitted) or type(emitted) is _Admitted else self.admit(emitted)
+            emitted if isinstance(emitted := ended.emitted or _NONE_ADMITTED, Admitted) else self.admit(emitted)
             for ended in settlements
         ]
         accepted = self._store.settle(settlements, emissions)
@@ -208,10 +216,7 @@ class InMemoryBackend(Backend):
             raise BackendClosed(msg)
 
 
-class _Admitted(tuple[Event, ...]):
-    __slots__ = ()
-
-    """Events that were looked at, and can be kept."""
+_NONE_ADMITTED = Admitted()
 
 
 def _wake(sleepers: set[asyncio.Future[None]]) -> None:

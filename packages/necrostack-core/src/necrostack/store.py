@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -19,20 +19,34 @@ from necrostack.errors import EventError, explain
 from necrostack.event import Event, as_declared, declarations
 from necrostack.fleet import Announcement
 from necrostack.log import event_facts, logger
+from necrostack.packing import Packed, pack, unpack
 
 # One for each handing-over, in all stores of the process: a receipt that is not pending here was never given out here.
 _receipts = itertools.count(1)
 
+LONG_QUEUE = 1_000
+"""How many events wait as they are; what comes behind them is packed."""
+
 MAX_REDRIVEN = 10_000
 """How many dead letters stay readable after they were redriven; the oldest are forgotten first."""
+
+
+class Admitted(tuple[Event, ...]):
+    """Events that were looked at, and can be kept.
+
+    Attributes:
+        payloads: The payload of each as JSON.
+    """
+
+    payloads: Sequence[bytes] = ()
 
 
 class Store:
     """Queue, schedule, pending deliveries, dead letters and history of one backend.
 
     Attributes:
-        queue: What can be pulled, oldest first. A bare event is a live one; anything else comes as the delivery that it
-            will be.
+        queue: What can be pulled, oldest first. A bare event, packed or not, is a live one; anything else comes as the
+            delivery that it will be.
         scheduled: What is due later, as a heap of (due, number, what waits).
         pending: What was pulled and is not settled, by receipt, oldest first.
         dead: The dead letters that wait, by id, oldest first.
@@ -43,7 +57,7 @@ class Store:
     """
 
     def __init__(self, clock: Clock, max_size: int | None, history: int) -> None:
-        self.queue: deque[Event | Delivery] = deque()
+        self.queue: deque[Event | Packed | Delivery] = deque()
         self.scheduled: list[tuple[float, int, Event | Delivery]] = []
         self.pending: dict[object, Delivery] = {}
         self.dead: dict[str, DeadLetter] = {}
@@ -65,15 +79,26 @@ class Store:
         """Say how many more events may wait."""
         return math.inf if self._max_size is None else self._max_size - len(self.queue) - len(self.scheduled)
 
-    def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
-        """Keep new events."""
-        if delay > 0:
-            for event in events:
-                self._schedule(event, delay)
-            return
+    def keep(self, events: Sequence[Event], payloads: Sequence[bytes] = ()) -> None:
+        """Keep new events.
+
+        Args:
+            events: They, of their declared classes.
+            payloads: The payload of each as JSON, where that is at hand.
+        """
+        queue = self.queue
         if self.history is not None:
             self.history.extend(self._positioned(events))
-        self.queue.extend(events)
+        elif payloads and len(queue) + len(events) > LONG_QUEUE:
+            for event, payload in zip(events, payloads, strict=True):
+                queue.append(event if len(queue) < LONG_QUEUE else pack(event, payload))
+            return
+        queue.extend(events)
+
+    def keep_for(self, delay: float, events: Sequence[Event]) -> None:
+        """Keep new events that are due in a while."""
+        for event in events:
+            self._schedule(event, delay)
 
     def redrive(self, letter: DeadLetter, delivery: Delivery) -> None:
         """Let a dead letter go again, and keep it readable."""
@@ -104,18 +129,21 @@ class Store:
         self.was_pulled = True
         now = self._clock.monotonic()
         while self.scheduled and self.scheduled[0][0] <= now:
-            waiting = heapq.heappop(self.scheduled)[2]
-            if isinstance(waiting, Delivery):
-                self.queue.append(waiting)
+            due = heapq.heappop(self.scheduled)[2]
+            if isinstance(due, Delivery):
+                self.queue.append(due)
             else:
-                self.keep([waiting])
+                self.keep([due])
         if self._declarations != declarations():
             self._redeclare()
         self._forget_old_pulls()
         queue, pending = self.queue, self.pending
         taken: list[Delivery] = []
         while queue and len(taken) < limit:
-            waiting = queue.popleft()
+            first = queue.popleft()
+            waiting = self._fitting(unpack(first)) if isinstance(first, tuple) else first
+            if waiting is None:
+                continue
             receipt = next(_receipts)
             if not taken:
                 self._pulls.append((receipt, now))
@@ -133,7 +161,7 @@ class Store:
             if (delivery := self.pending.pop(released.receipt, None)) is not None:
                 self.queue.appendleft(delivery)
 
-    def settle(self, settlements: Sequence[Settlement], emissions: Sequence[Sequence[Event]]) -> list[bool]:
+    def settle(self, settlements: Sequence[Settlement], emissions: Sequence[Admitted]) -> list[bool]:
         """End deliveries, with what they emitted given as it is to be kept; say which were pending here."""
         accepted: list[bool] = []
         for ended, emitted in zip(settlements, emissions, strict=True):
@@ -142,7 +170,7 @@ class Store:
             if delivery is None:
                 continue
             if emitted:
-                self.keep(emitted)
+                self.keep(emitted, emitted.payloads)
             if ended.retries or ended.dead:
                 self._keep_failures(delivery, ended)
         return accepted
@@ -183,9 +211,10 @@ class Store:
         """Forget history up to what is not settled; return how much."""
         history = self.history or deque()
         length = len(history)
-        # What goes again is not needed for that: it is a copy.
-        unsettled = [Delivery(each) if isinstance(each, Event) else each for each in self.queue]
-        needed = {each.event.id for each in (*unsettled, *self.pending.values()) if each.origin == "live"}
+        # What goes again is not needed for that: it is a copy. And nothing is packed where a history is kept.
+        queued = [Delivery(each) if isinstance(each, Event) else each for each in self.queue]
+        unsettled = [each for each in (*queued, *self.pending.values()) if isinstance(each, Delivery)]
+        needed = {each.event.id for each in unsettled if each.origin == "live"}
         while (
             history
             and history[0].event.id not in needed
@@ -213,10 +242,11 @@ class Store:
         for failure in ended.dead:
             self._bury(delivery.event, failure)
 
-    def _bury(self, event: Event, failure: Failure) -> None:
+    def _bury(self, event: Event | None, failure: Failure, raw: Mapping[bytes, bytes] | None = None) -> None:
         letter = DeadLetter(
             id=str(next(self._numbers)),
             event=event,
+            raw=raw,
             organ=failure.organ,
             reason=failure.reason,
             error_type=failure.error_type,
@@ -230,7 +260,11 @@ class Store:
     def _redeclare(self) -> None:
         """A class was declared since: what waits for it becomes one of its events, or a dead letter."""
         self._declarations = declarations()
-        self.queue = deque(fit for waiting in self.queue if (fit := self._fitting(waiting)) is not None)
+        self.queue = deque(
+            fit
+            for waiting in self.queue  # what is packed becomes one of its events when it is unpacked
+            if (fit := waiting if isinstance(waiting, tuple) else self._fitting(waiting)) is not None
+        )
         scheduled = [(due, number, self._fitting(waiting)) for due, number, waiting in self.scheduled]
         self.scheduled = [(due, number, fit) for due, number, fit in scheduled if fit is not None]
 
@@ -239,18 +273,20 @@ class Store:
         try:
             declared = as_declared(event)
         except EventError as error:
-            plain = Event.model_validate_json(event.to_json())
-            failure = Failure(reason="undecodable", error_type=type(error).__name__, error=explain(error))
-            self._bury(plain, failure)
-            facts = {
-                "organ": None,
-                "reason": failure.reason,
-                "error_type": failure.error_type,
-                "error": failure.error,
-            }
-            logger.error("dead_lettered", extra=event_facts(event) | facts)
+            self._refuse(event, error)
             return None
         return replace(waiting, event=declared) if isinstance(waiting, Delivery) else declared
+
+    def _refuse(self, event: Event, error: EventError) -> None:
+        """Make a dead letter of what is not what its event type says."""
+        failure = Failure(reason="undecodable", error_type=type(error).__name__, error=explain(error))
+        data = event.to_json()
+        try:
+            self._bury(Event.model_validate_json(data), failure)
+        except ValueError:  # its class allowed what a plain event may not have
+            self._bury(None, failure, raw={b"event": data})
+        facts = {"organ": None, "reason": failure.reason, "error_type": failure.error_type, "error": failure.error}
+        logger.error("dead_lettered", extra=event_facts(event) | facts)
 
     def _forget_old_pulls(self) -> None:
         oldest = next(iter(self.pending), None)

@@ -20,6 +20,18 @@ async def test_the_in_memory_backend_keeps_the_contract(check: Check) -> None:
     await check(factory)
 
 
+@pytest.mark.parametrize("check", CONTRACT, ids=str)
+async def test_the_in_memory_backend_keeps_the_contract_where_all_that_waits_is_packed(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("necrostack.store.LONG_QUEUE", 0)
+    factory = InMemoryFactory()
+    if reason := check.not_applicable(factory):
+        pytest.skip(reason)
+
+    await check(factory)
+
+
 def test_only_what_needs_a_durable_backend_does_not_apply_to_memory() -> None:
     factory = InMemoryFactory()
     not_applicable = [check for check in CONTRACT if check.not_applicable(factory)]

@@ -313,8 +313,8 @@ class RetriesAtOnce(BrokenInside):
 @caught_by("check_a_dead_letter_keeps_every_fact")
 class ForgetsTheTraceback(BrokenInside):
     class store_class(Store):  # noqa: N801
-        def _bury(self, event: Event, failure: Failure) -> None:
-            super()._bury(event, replace(failure, traceback=""))
+        def _bury(self, event: Event | None, failure: Failure, raw: Mapping[bytes, bytes] | None = None) -> None:
+            super()._bury(event, replace(failure, traceback=""), raw)
 
 
 @caught_by("check_each_organ_that_gave_up_leaves_a_dead_letter")
@@ -385,9 +385,9 @@ class IgnoresIds(BrokenInside):
 @caught_by("check_history_does_not_hold_what_is_not_due")
 class RemembersWhatIsNotDue(BrokenInside):
     class store_class(Store):  # noqa: N801
-        def keep(self, events: Sequence[Event], delay: float = 0.0) -> None:
-            super().keep(events, delay)
-            if delay > 0 and self.history is not None:
+        def keep_for(self, delay: float, events: Sequence[Event]) -> None:
+            super().keep_for(delay, events)
+            if self.history is not None:
                 self.history.extend(self._positioned(events))
 
 
