@@ -8,6 +8,9 @@ from benchmarks.in_process import BOUND, CONCURRENCY, TIMEOUT
 from benchmarks.orders import Order, Tally, new_order, order_fields, order_id
 from necrostack import BackendFull, Event, InMemoryBackend, Organ, RunReport, Spine
 
+_BULK = 100
+"""How many events one call enqueues where many are queued first."""
+
 
 class OrderPlaced(Event):
     """Emitted by the producer."""
@@ -131,9 +134,10 @@ def _check(report: RunReport, *, handled: int, emitted: int) -> None:
 
 
 async def filled(n: int) -> InMemoryBackend:
-    """Queue n events."""
+    """Queue n events, some at a time: who calls holds none of those that are queued."""
     backend = InMemoryBackend()
-    await backend.enqueue(*[_placed(order_id(number)) for number in range(n)])
+    for start in range(0, n, _BULK):
+        await backend.enqueue(*[_placed(order_id(number)) for number in range(start, min(start + _BULK, n))])
     return backend
 
 
