@@ -84,8 +84,11 @@ class InMemoryBackend(Backend):
         alike = self._calls.beginning_with(first)
         if not alike:
             self._check_room(len(events))  # before any work is done for it
-        content, admitted = hash((len(events), delay)), self.admit(events)
-        for kept, payload in zip(admitted, admitted.payloads, strict=True):
+        content, admitted, payloads = hash((len(events), delay)), [], []
+        for event in events:
+            kept, payload = admit(event, self.max_event_size)
+            admitted.append(kept)
+            payloads.append(payload)
             content = hash((content, kept.id.int, kept.event_type, payload))
             if kept.headers:
                 content = hash((content, *sorted(kept.headers.items())))
@@ -97,7 +100,7 @@ class InMemoryBackend(Backend):
         if delay > 0:
             self._store.keep_for(delay, admitted)
         else:
-            self._store.keep(admitted, admitted.payloads)
+            self._store.keep(admitted, payloads)
         _wake(self._pullers)
 
     async def pull(self, *, limit: int = 1, timeout: float = 1.0) -> Sequence[Delivery]:
@@ -121,11 +124,14 @@ class InMemoryBackend(Backend):
 
     def admit(self, events: Sequence[Event], beside: Sequence[Event] = ()) -> Admitted:
         """See `Backend.admit`."""
-        before = beside if isinstance(beside, Admitted) else self.admit(beside) if beside else _NONE_ADMITTED
-        size = self.max_event_size
-        written = [admit(event, size) for event in events]
-        admitted = Admitted([*before, *[event for event, _ in written]])
-        admitted.payloads = [*before.payloads, *[payload for _, payload in written]]
+        if not isinstance(beside, Admitted):
+            events, beside = (*beside, *events), _NONE_ADMITTED
+        admitted, payloads = Admitted(beside), [*beside.payloads]
+        for event in events:
+            kept, payload = admit(event, self.max_event_size)
+            admitted.append(kept)
+            payloads.append(payload)
+        admitted.payloads = payloads
         return admitted
 
     async def settle(self, *settlements: Settlement) -> Sequence[bool]:
@@ -217,6 +223,7 @@ class InMemoryBackend(Backend):
 
 
 _NONE_ADMITTED = Admitted()
+_NONE_ADMITTED.payloads = ()
 
 
 def _wake(sleepers: set[asyncio.Future[None]]) -> None:

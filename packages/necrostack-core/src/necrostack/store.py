@@ -31,14 +31,16 @@ MAX_REDRIVEN = 10_000
 """How many dead letters stay readable after they were redriven; the oldest are forgotten first."""
 
 
-class Admitted(tuple[Event, ...]):
+class Admitted(list[Event]):
     """Events that were looked at, and can be kept.
 
     Attributes:
         payloads: The payload of each as JSON.
     """
 
-    payloads: Sequence[bytes] = ()
+    __slots__ = ("payloads",)
+
+    payloads: Sequence[bytes]
 
 
 class Store:
