@@ -14,7 +14,7 @@ from redis_checks import Stand
 from redis_mutants import MUTANTS, Mutant
 
 from necrostack.memory_admin import InMemoryAdmin
-from necrostack.store import Store
+from necrostack.store import Admitted, Store
 
 SEEN = (
     "emits first, and acknowledges by another call",
@@ -71,7 +71,7 @@ def test_redis_holds_what_the_model_holds(examples: int, steps: int, redis_machi
 def settles_what_is_not_pending(self: Store, settlements: Sequence[Any], emissions: Sequence[Any]) -> list[bool]:
     for emitted in emissions:
         self.keep(emitted)
-    return SETTLE(self, settlements, [()] * len(emissions))
+    return SETTLE(self, settlements, [Admitted()] * len(emissions))
 
 
 def forgets_what_is_pending(self: Store, max_length: int | None, before: object) -> int:
