@@ -227,7 +227,7 @@ class AtTerminal:
 
 def test_a_terminal_that_closes_ends_what_repairs_between_two_letters(url: str) -> None:
     bury(url, 30)
-    redriving = AtTerminal(["dlq", "redrive", "--backend", url, "--all", "--yes", "--rate", "5"])
+    redriving = AtTerminal(["dlq", "redrive", "--backend", url, "--all", "--yes", "--rate", "2"])
     redriving.wait_for(b" of 30 redriven, ")
 
     code = redriving.close()
