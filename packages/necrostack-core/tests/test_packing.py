@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
-from necrostack import Event, InMemoryBackend, Organ, Spine
+from necrostack import Delivery, Event, InMemoryBackend, Organ, Spine
 from necrostack.event import admit, as_declared
 from necrostack.ids import id_of
 from necrostack.packing import Packed, pack, unpack
@@ -236,11 +236,13 @@ async def test_a_backend_with_a_history_packs_nothing(monkeypatch: pytest.Monkey
     assert [type(each) for each in waiting(backend)] == [Event]
 
 
-async def test_what_comes_due_or_back_is_not_packed(packing_all: InMemoryBackend) -> None:
+async def test_what_is_handed_back_is_not_packed_again(packing_all: InMemoryBackend) -> None:
     await packing_all.enqueue(numbered(1))
+    before = waiting(packing_all)
     deliveries = await packing_all.pull(timeout=0)
     await packing_all.release(*deliveries)
 
+    assert [type(each) for each in (*before, *waiting(packing_all))] == [tuple, Delivery]
     (again,) = await packing_all.pull(timeout=0)
 
     assert again.event == deliveries[0].event

@@ -52,7 +52,9 @@ def unpack(packed: Packed) -> Event:
     causation_id = None if causation is None else id_of(causation)
     headers = FrozenDict(zip(parts[::2], parts[1::2], strict=True)) if parts else NO_HEADERS
     event = event_from_parts(event_type, payload, timestamp, event_id, correlation_id, causation_id, hops, headers)
-    return event or Event.model_construct(
+    if event is not None:
+        return event
+    return Event.model_construct(
         event_type=event_type,
         payload=from_json(payload),
         timestamp=timestamp,
