@@ -30,7 +30,7 @@ from redis_proxy import SCRIPTS
 import necrostack
 import necrostack_redis
 from necrostack import Backend
-from necrostack_redis import RedisBackend
+from necrostack_redis import RedisBackend, connector
 
 Result = TypeVar("Result")
 
@@ -183,12 +183,12 @@ def _functions(module: ModuleType) -> Iterator[FunctionType]:
 
 def _instrument_connections(points: Points) -> None:
     """Be there before a command is sent, and when its reply has come and nobody has looked at it."""
-    for kind in (redis.asyncio.connection.AbstractConnection, redis.connection.AbstractConnection):
-        _instrument_connection(kind, points)
+    _instrument_connection(connector._Sending, redis.asyncio.connection.AbstractConnection, points)
+    _instrument_connection(redis.connection.AbstractConnection, redis.connection.AbstractConnection, points)
 
 
-def _instrument_connection(kind: Any, points: Points) -> None:
-    send, read, disconnect = kind.send_packed_command, kind.read_response, kind.disconnect
+def _instrument_connection(sender: Any, kind: Any, points: Points) -> None:
+    send, read, disconnect = sender.send_packed_command, kind.read_response, kind.disconnect
 
     def sending(self: Any, command: Any) -> None:
         names = _names(command)
@@ -215,7 +215,7 @@ def _instrument_connection(kind: Any, points: Points) -> None:
             self.__dict__.pop("_sent", None)
             await disconnect(self, *args, **kwargs)
 
-        kind.send_packed_command, kind.read_response, kind.disconnect = send_async, read_async, disconnect_async
+        sender.send_packed_command, kind.read_response, kind.disconnect = send_async, read_async, disconnect_async
         return
 
     def send_sync(self: Any, command: Any, *args: Any, **kwargs: Any) -> None:
@@ -232,7 +232,7 @@ def _instrument_connection(kind: Any, points: Points) -> None:
         self.__dict__.pop("_sent", None)
         disconnect(self, *args)
 
-    kind.send_packed_command, kind.read_response, kind.disconnect = send_sync, read_sync, disconnect_sync
+    sender.send_packed_command, kind.read_response, kind.disconnect = send_sync, read_sync, disconnect_sync
 
 
 def _names(command: Any) -> list[str]:

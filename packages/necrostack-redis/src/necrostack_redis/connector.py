@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, Protocol
@@ -282,18 +282,26 @@ class _Packing:
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
-class _Cancellable:
-    """Lets a cancellation through that comes before or while a command is sent. Python 3.11 loses some in redis-py.
+class _Sending:
+    """Sends what the system takes at once without more ado, and lets a cancellation through that comes until then.
 
-    It sends by `asyncio.wait_for`, which returns if what it waits for is done when it is cancelled:
+    redis-py sends by `asyncio.wait_for`, for which Python 3.11 makes a task: that takes as long as all the rest of
+    sending. And it returns if what it waits for is done when it is cancelled, so that the cancellation is lost:
     https://github.com/python/cpython/issues/86296
     """
 
-    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+    _writer: asyncio.StreamWriter
+
+    async def send_packed_command(self, command: Sequence[bytes], check_health: bool = True) -> None:
         await _let_cancellation_through()
+        if self.is_connected:  # type: ignore[attr-defined] # of the connection, as all that is ignored below
+            self._writer.writelines(command)
+            if not self._writer.transport.get_write_buffer_size():
+                return  # reading the answer has a timeout, and notices a connection that is lost
+            command = ()  # the rest of it goes while redis-py waits
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
-        await super().send_packed_command(*args, **options)  # type: ignore[misc] # of the connection
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]
         if task and task.cancelling() > before:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined] # nobody will read the answer
             raise asyncio.CancelledError
@@ -301,7 +309,7 @@ class _Cancellable:
     async def can_read_destructive(self) -> bool:
         # An older redis-py asks a connection that it takes from the pool, with a timeout that swallows a cancellation.
         await _let_cancellation_through()
-        return bool(await super().can_read_destructive())  # type: ignore[misc] # of the connection
+        return bool(await super().can_read_destructive())  # type: ignore[misc]
 
 
 async def _let_cancellation_through() -> None:
@@ -314,7 +322,7 @@ async def _let_cancellation_through() -> None:
 @cache
 def _packing(base: type) -> type:
     """Return a kind of connection that packs in C, and can be cancelled, whatever else it does."""
-    return type(f"Packing{base.__name__}", (_Packing, _Cancellable, base), {})
+    return type(f"Packing{base.__name__}", (_Packing, _Sending, base), {})
 
 
 def _unchanged(response: Any, **_: Any) -> Any:

@@ -7,21 +7,28 @@
 --       then for each event the length of its record and the record
 -- Returns: 0, or how many fit and the bound, if it was full
 local bound, delay = tonumber(ARGV[4]), tonumber(ARGV[3])
-if redis.call('EXISTS', KEYS[5]) == 1 then return wrong_type({[5] = 'string'}) or {} end
 
--- One event alone, as most are emitted, needs no looking ahead. The mark is what the server refuses when memory is full,
--- and if the event is refused, the mark is taken back: nothing was done.
+-- What to return if the identical call was kept before, else nil.
+local function kept_before()
+  if redis.call('EXISTS', KEYS[5]) == 1 then return wrong_type({[5] = 'string'}) or {} end
+end
+
+-- One event alone, as most are emitted, needs no looking ahead: making the mark tells whether it was there. It is what the
+-- server refuses when memory is full, and if the event is refused, the mark is taken back: nothing was done.
 if ARGV[7] == '1' and delay <= 0 and not bound then
   local last, wrong_record = record_end(8)
   if wrong_record then return wrong_record end
   if last ~= #ARGV then return redis.error_reply('ERR the call is torn') end
-  redis.call('SET', KEYS[5], '', 'PX', ARGV[2])
+  local marked = redis.pcall('SET', KEYS[5], '', 'PX', ARGV[2], 'NX')
+  if not marked or marked.err then return kept_before() or marked end
   local added = redis.pcall('XADD', KEYS[1], '*', unpack(ARGV, 9))
   if not added.err then return {} end
   redis.call('SET', KEYS[5], '', 'PXAT', 1) -- gone at once: it ended in 1970
   return wrong_type({'stream'}) or exhausted(KEYS[1]) or added
 end
 
+local kept = kept_before()
+if kept then return kept end
 local used = {'stream'}
 if bound then used[2], used[6], used[7], used[8] = 'zset', 'stream', 'zset', 'hash' end
 if delay > 0 then used[2], used[3], used[4] = 'zset', 'stream', 'string' end
