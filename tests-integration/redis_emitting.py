@@ -109,6 +109,20 @@ async def a_call_that_was_refused_may_be_made_again(stand: Stand) -> None:
         assert await kept_by(worker) == ["0"]
 
 
+async def a_call_that_was_kept_is_so_on_a_full_server(stand: Stand) -> None:
+    async with stand.worker() as worker:
+        (event,) = orders(1)
+        await worker.enqueue(event)
+        await stand.tell("CONFIG", "SET", "maxmemory", 1)
+        try:
+            told = await asyncio.gather(worker.enqueue(event), return_exceptions=True)
+        finally:
+            await stand.tell("CONFIG", "SET", "maxmemory", 0)
+        assert told == [None], "it is kept, and told not to be"
+        await worker.enqueue(event)
+        assert await kept_by(worker) == ["0"]
+
+
 # --- Organs ------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +158,7 @@ CHECKS: tuple[Callable[[Stand], Awaitable[None]], ...] = (
     whoever_emits_is_told_what_was_not_kept,
     who_is_cancelled_takes_nobody_along,
     a_call_that_was_refused_may_be_made_again,
+    a_call_that_was_kept_is_so_on_a_full_server,
     what_all_that_handle_an_event_emit_is_kept,
     what_is_no_event_becomes_a_dead_letter,
 )

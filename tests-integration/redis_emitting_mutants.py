@@ -119,6 +119,16 @@ MUTANTS = (
         edit(scripts.ENQUEUE, ("  redis.call('SET', KEYS[5], '', 'PXAT', 1)", "  ")),
     ),
     Mutant(
+        "asks for room before it looks whether the call was made",
+        checks.a_call_that_was_kept_is_so_on_a_full_server,
+        edit(scripts.ENQUEUE, ("return kept_before() or marked end", "return marked or {} end")),
+    ),
+    Mutant(
+        "marks the call again when it is made again",
+        checks.a_call_that_was_kept_is_so_on_a_full_server,
+        edit(scripts.ENQUEUE, (", 'NX')", ")")),
+    ),
+    Mutant(
         "forgets what an Organ emitted when the next one emits",
         checks.what_all_that_handle_an_event_emit_is_kept,
         override(RedisBackend, "admit", _without_those_beside),

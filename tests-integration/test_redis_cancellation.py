@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from collections.abc import Callable
 
 import pytest
+from redis_server import Server
 
 from necrostack import Event
+from necrostack.errors import BackendUnavailable
 from necrostack_redis import RedisBackend
 
 
@@ -59,3 +64,49 @@ async def test_a_cancellation_that_comes_before_a_call_ends_it_and_what_cleans_u
             await asyncio.create_task(call_once_cancelled(backend))
 
     assert left == [1]
+
+
+# --- what the system does not take at once ------------------------------------------------------------------
+
+
+def large() -> Event:
+    return Event(event_type="ORDERED", payload={"text": "." * 8_000_000})
+
+
+async def test_what_a_server_does_not_read_is_given_up_in_time_and_kept_once_when_it_does(
+    make_server: Callable[..., Server], app: str
+) -> None:
+    server, event = make_server(), large()
+    async with RedisBackend(server.url, app=app, call_timeout=0.5, max_event_size=10_000_000) as backend:
+        await backend.admin.stats()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(BackendUnavailable, match="Timeout writing to socket"):
+                await backend.enqueue(event)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await backend.enqueue(event)
+        await backend.enqueue(event)
+
+        assert [kept.id async for kept in backend.admin.history()] == [event.id]
+
+
+async def test_a_call_that_is_cancelled_while_a_server_reads_nothing_ends_and_breaks_no_other(
+    make_server: Callable[..., Server], app: str
+) -> None:
+    server, event = make_server(), large()
+    async with RedisBackend(server.url, app=app, max_event_size=10_000_000) as backend:
+        await backend.admin.stats()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            call = asyncio.create_task(backend.enqueue(event))
+            await asyncio.wait({call}, timeout=0.2)
+            call.cancel()
+            done, _ = await asyncio.wait({call}, timeout=2)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert done == {call}
+        assert call.cancelled()
+        await backend.enqueue(event)
+
+        assert [kept.id async for kept in backend.admin.history()] == [event.id]
