@@ -121,12 +121,15 @@ MUTANTS = (
     Mutant(
         "asks for room before it looks whether the call was made",
         checks.a_call_that_was_kept_is_so_on_a_full_server,
-        edit(scripts.ENQUEUE, ("return kept_before() or marked end", "return marked or {} end")),
+        edit(scripts.ENQUEUE, ("return kept_before() or redis.call", "return not marked and {} or redis.call")),
     ),
     Mutant(
         "marks the call again when it is made again",
         checks.a_call_that_was_kept_is_so_on_a_full_server,
-        edit(scripts.ENQUEUE, (", 'NX')", ")")),
+        edit(
+            scripts.ENQUEUE,
+            ("pcall('SET', KEYS[5], '', 'PX', ARGV[2], 'NX')", "pcall('SET', KEYS[5], '', 'PX', ARGV[2])"),
+        ),
     ),
     Mutant(
         "forgets what an Organ emitted when the next one emits",

@@ -241,11 +241,12 @@ async def test_other_keys_are_denied(server: Server, make_user: MakeUser) -> Non
     assert not isinstance(refused.value, BackendUnavailable)
 
 
+@pytest.mark.parametrize(("command", "told"), [("set", "SET in enqueue.lua"), ("xadd", "a command in enqueue.lua")])
 async def test_a_command_that_a_script_may_not_do_is_a_refusal_too(
-    server: Server, make_user: MakeUser, app: str
+    command: str, told: str, server: Server, make_user: MakeUser, app: str
 ) -> None:
-    async with RedisBackend(make_user("-xadd"), app=app) as backend:
-        with pytest.raises(BackendError, match="refuses the user 'worker'"):
+    async with RedisBackend(make_user(f"-{command}"), app=app) as backend:
+        with pytest.raises(BackendError, match=f"refuses the user 'worker' {told}"):
             await backend.enqueue(Event(event_type="PLACED", payload={}))
 
 

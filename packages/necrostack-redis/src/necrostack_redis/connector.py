@@ -297,7 +297,7 @@ class _Sending:
         if self.is_connected:  # type: ignore[attr-defined] # of the connection, as all that is ignored below
             self._writer.writelines(command)
             if not self._writer.transport.get_write_buffer_size():
-                return  # reading the answer has a timeout, and notices a connection that is lost
+                return  # reading the answer has a timeout, and notices a lost connection; we ask for no health checks
             command = ()  # the rest of it goes while redis-py waits
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
@@ -321,7 +321,7 @@ async def _let_cancellation_through() -> None:
 
 @cache
 def _packing(base: type) -> type:
-    """Return a kind of connection that packs in C, and can be cancelled, whatever else it does."""
+    """Return a kind of connection that packs in C, sends at once and can be cancelled, whatever else it does."""
     return type(f"Packing{base.__name__}", (_Packing, _Sending, base), {})
 
 

@@ -20,7 +20,9 @@ if ARGV[7] == '1' and delay <= 0 and not bound then
   if wrong_record then return wrong_record end
   if last ~= #ARGV then return redis.error_reply('ERR the call is torn') end
   local marked = redis.pcall('SET', KEYS[5], '', 'PX', ARGV[2], 'NX')
-  if not marked or marked.err then return kept_before() or marked end
+  if not marked or marked.err then
+    return kept_before() or redis.call('SET', KEYS[5], '', 'PX', ARGV[2], 'NX') -- whose error tells where it was
+  end
   local added = redis.pcall('XADD', KEYS[1], '*', unpack(ARGV, 9))
   if not added.err then return {} end
   redis.call('SET', KEYS[5], '', 'PXAT', 1) -- gone at once: it ended in 1970
